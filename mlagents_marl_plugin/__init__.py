@@ -1,0 +1,1 @@
+"""Multi-agent trainers for Unity ML-Agents, inside the stock mlagents-learn."""

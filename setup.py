@@ -1,0 +1,52 @@
+"""Packaging. Everything else about the project lives in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mlagents_marl_plugin",
+    version="0.1.0",
+    description="Multi-agent trainers (MADDPG, MATD3, ...) for Unity ML-Agents, inside the stock mlagents-learn",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["mlagents_marl_plugin", "mlagents_marl_plugin.*"]),
+    package_data={"mlagents_marl_plugin": ["py.typed"]},
+    # mlagents 1.1.0 itself asks for <= 3.10.12 although later patches work; see README, "Python".
+    python_requires=">=3.10.1,<3.11",
+    install_requires=[
+        "mlagents==1.1.0",
+        "mlagents-envs==1.1.0",
+        # From 2.9 on torch exports ONNX through another exporter, which the host's pinned onnx cannot serve.
+        "torch>=2.1.1,<2.9",
+        # The host imports pkg_resources.
+        "setuptools<81",
+        # Lives with the host's numpy < 1.24 and protobuf < 3.21.
+        "onnxruntime>=1.16,<1.20",
+        "attrs>=22.2",
+        "numpy>=1.23.5,<1.24",
+        "pyyaml>=6.0",
+        "tensorboard>=2.14",
+        # grpcio 1.48.2 has no wheel for Apple silicon; 1.46.5 has.
+        "grpcio>=1.11.0,<=1.46.5; sys_platform == 'darwin' and platform_machine == 'arm64'",
+    ],
+    extras_require={
+        "dev": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-setuptools",
+        ],
+    },
+    entry_points={
+        "mlagents.trainer_type": [
+            "mlagents_marl_plugin = mlagents_marl_plugin.adapter.register:register",
+        ],
+        "console_scripts": [
+            "marl-player = mlagents_marl_plugin.player.cli:main",
+            "marl-evaluate = mlagents_marl_plugin.tools.evaluate:main",
+        ],
+    },
+)
