@@ -26,8 +26,6 @@ setup(
         "numpy>=1.23.5,<1.24",
         "pyyaml>=6.0",
         "tensorboard>=2.14",
-        # grpcio 1.48.2 has no wheel for Apple silicon; 1.46.5 has.
-        "grpcio>=1.11.0,<=1.46.5; sys_platform == 'darwin' and platform_machine == 'arm64'",
     ],
     extras_require={
         "dev": [
