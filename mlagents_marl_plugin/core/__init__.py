@@ -1,1 +1,1 @@
-
+"""Pure torch: sample types, networks, replay, exploration. Nothing here knows ML-Agents."""

@@ -1,0 +1,119 @@
+"""The layout of a group and the samples that learners read.
+
+Legend for shapes, everywhere in this package: ``B`` batch, ``T`` time, ``N`` slots of all roles in order,
+``O`` observation, ``A`` action, ``H`` hidden. The order of axes is ``[T,] B, N, feature``.
+
+A *group* is who one centralised critic sees together. It consists of *roles* (one per behaviour name), each with its
+slots and its own observations and actions. Everything joint is laid out flat, role by role and slot by slot, so that
+one matrix product reads it: the joint observation of two roles ``a`` (2 slots) and ``b`` (1 slot) is
+``[a0 | a1 | b0]``.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ActionLayout:
+    """What one agent can do: ``continuous`` values in [-1, 1] and one choice per discrete branch."""
+
+    continuous: int = 0
+    branches: tuple[int, ...] = ()
+
+    @property
+    def num_choices(self) -> int:
+        """Width of the action mask: the choices of all branches together."""
+        return sum(self.branches)
+
+    @property
+    def size(self) -> int:
+        """Width ``A`` of an encoded action: the continuous values, then a one-hot vector per branch."""
+        return self.continuous + self.num_choices
+
+
+@dataclass(frozen=True)
+class RoleSpec:
+    """The agents of one behaviour name within a group."""
+
+    name: str
+    num_slots: int
+    observation_shapes: tuple[tuple[int, ...], ...]
+    action: ActionLayout
+
+    @property
+    def obs_size(self) -> int:
+        """Width ``O`` of one agent's observations, flattened and concatenated in order."""
+        return sum(prod(shape) for shape in self.observation_shapes)
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """All roles of a group. Slots are numbered through over the roles, 0 to ``num_slots - 1``."""
+
+    roles: tuple[RoleSpec, ...]
+
+    @cached_property
+    def num_slots(self) -> int:
+        return sum(role.num_slots for role in self.roles)
+
+    @cached_property
+    def obs_size(self) -> int:
+        """Width of the joint observation."""
+        return sum(role.num_slots * role.obs_size for role in self.roles)
+
+    @cached_property
+    def action_size(self) -> int:
+        """Width of the joint (encoded) action."""
+        return sum(role.num_slots * role.action.size for role in self.roles)
+
+    @cached_property
+    def allowed_size(self) -> int:
+        """Width of the joint action mask."""
+        return sum(role.num_slots * role.action.num_choices for role in self.roles)
+
+    def slots(self, role: int) -> slice:
+        """The slots of a role."""
+        start = sum(r.num_slots for r in self.roles[:role])
+        return slice(start, start + self.roles[role].num_slots)
+
+    def role_obs(self, joint_obs: Tensor, role: int) -> Tensor:
+        """View of one role's observations: [B, joint] -> [B, N_role, O_role]."""
+        start = sum(r.num_slots * r.obs_size for r in self.roles[:role])
+        return _view(joint_obs, start, self.roles[role].num_slots, self.roles[role].obs_size)
+
+    def role_action(self, joint_action: Tensor, role: int) -> Tensor:
+        """View of one role's encoded actions: [B, joint] -> [B, N_role, A_role]."""
+        start = sum(r.num_slots * r.action.size for r in self.roles[:role])
+        return _view(joint_action, start, self.roles[role].num_slots, self.roles[role].action.size)
+
+    def role_allowed(self, joint_allowed: Tensor, role: int) -> Tensor:
+        """View of one role's action masks: [B, joint] -> [B, N_role, choices]; True = permitted."""
+        start = sum(r.num_slots * r.action.num_choices for r in self.roles[:role])
+        return _view(joint_allowed, start, self.roles[role].num_slots, self.roles[role].action.num_choices)
+
+
+def _view(joint: Tensor, start: int, num_slots: int, size: int) -> Tensor:
+    return joint.narrow(-1, start, num_slots * size).unflatten(-1, (num_slots, size))
+
+
+class Batch(NamedTuple):
+    """A batch of joint transitions over ``m <= n_step`` group steps, all on the learner's device.
+
+    The successor is the last observation before the episode's next one begins: behind a real end it is masked out by
+    ``bootstrap``, behind a time limit it is the observation at the limit.
+    """
+
+    obs: Tensor  # [B, joint] float
+    action: Tensor  # [B, joint] float, encoded (see ActionLayout.size)
+    allowed: Tensor  # [B, joint] float 0/1, width 0 without discrete branches
+    agent_mask: Tensor  # [B, N] float 0/1: the agent is there and acts; an absent slot's obs and action are zero
+    value_mask: Tensor  # [B, N] float 0/1: the slot's return is to be learnt (also of one who died for its group)
+    reward: Tensor  # [B, N] float, sum of discount^k * reward over the m steps
+    bootstrap: Tensor  # [B, N] float, discount^m, 0 where the slot terminated
+    next_obs: Tensor  # [B, joint] float
+    next_allowed: Tensor  # [B, joint] float 0/1
+    next_agent_mask: Tensor  # [B, N] float 0/1
