@@ -102,9 +102,7 @@ def uniform(
         return continuous
     logit = torch.zeros(*shape_prefix, layout.num_choices, device=device)
     score = _forbid(layout, _gumbel(logit, generator), allowed)
-    return torch.cat(
-        [continuous, *(_one_hot_of_largest(s) for s in torch.split(score, layout.branches, -1))], -1
-    )
+    return torch.cat([continuous, *(_one_hot_of_largest(s) for s in _by_branch(layout, score))], -1)
 
 
 def to_host(layout: ActionLayout, encoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +117,7 @@ def to_host(layout: ActionLayout, encoded: Tensor) -> tuple[Tensor, Tensor]:
     continuous = encoded[..., : layout.continuous].float()
     if not layout.branches:
         return continuous, encoded.new_empty((*encoded.shape[:-1], 0), dtype=torch.int32)
-    one_hot = torch.split(encoded[..., layout.continuous :], layout.branches, -1)
+    one_hot = _by_branch(layout, encoded[..., layout.continuous :])
     return continuous, torch.stack([branch.argmax(-1) for branch in one_hot], -1).int()
 
 
@@ -158,8 +156,12 @@ def encode(layout: ActionLayout, continuous: Tensor, discrete: Tensor) -> Tensor
 def _assemble(layout: ActionLayout, raw: Tensor, score: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
     if not layout.branches:
         return torch.tanh(raw)
-    chosen = [choose(branch) for branch in torch.split(score, layout.branches, -1)]
+    chosen = [choose(branch) for branch in _by_branch(layout, score)]
     return torch.cat([torch.tanh(raw[..., : layout.continuous]), *chosen], -1)
+
+
+def _by_branch(layout: ActionLayout, choices: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(choices, list(layout.branches), -1)
 
 
 def _forbid(layout: ActionLayout, score: Tensor, allowed: Tensor) -> Tensor:
@@ -167,9 +169,7 @@ def _forbid(layout: ActionLayout, score: Tensor, allowed: Tensor) -> Tensor:
     if not layout.branches or allowed.shape[-1] == 0:
         return score
     permitted = allowed.bool()
-    permitted = torch.cat(
-        [b | ~b.any(-1, keepdim=True) for b in torch.split(permitted, layout.branches, -1)], -1
-    )
+    permitted = torch.cat([b | ~b.any(-1, keepdim=True) for b in _by_branch(layout, permitted)], -1)
     return score.masked_fill(~permitted, torch.finfo(score.dtype).min)
 
 

@@ -23,6 +23,16 @@ class _MemoryStatus(ctypes.Structure):
     ]
 
 
+def check_memory(where: str, capacity: int, bytes_per_step: int, device: torch.device) -> None:
+    """Raise a MemoryError that says what would fit, unless ``capacity`` steps fit on the device."""
+    total = memory_bytes(device)
+    if total is not None and capacity * bytes_per_step > total:
+        raise MemoryError(
+            f"{where}: expected a buffer_size that fits on {device}, got {capacity} steps of {bytes_per_step} bytes each "
+            f"where there are {total} bytes; try buffer_size: {total * 4 // 5 // bytes_per_step}"
+        )
+
+
 def memory_bytes(device: torch.device) -> int | None:
     """Bytes that a device could give: free memory of a CUDA GPU, all memory of the machine for the CPU.
 

@@ -7,56 +7,33 @@ Rows are numbered by a sequence that never repeats; number ``id`` lives in place
 round. A successor is always the younger of the two, so a row that is still there has its successor as well.
 """
 
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.memory import memory_bytes
+from mlagents_marl_plugin.core.checks import check_shape
+from mlagents_marl_plugin.core.memory import check_memory
+from mlagents_marl_plugin.core.rows import RowLayout, zero_absent_action, zero_absent_obs
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
+
+_logger = logging.getLogger(__name__)
 
 _OPEN = -1  # in `_successor`: the row's outcome is not known (yet), so it cannot be sampled
 _CANDIDATES = 4  # draws per sample; where 1 of 15 rows is open, all four are so once in 50,000 samples
 _CANDIDATES_THINNED = 16
-_HOST_BYTES_PER_STEP = 1
-
-
-class _Columns(NamedTuple):
-    """Where each part stands in a row.
-
-    Observation and action are neighbours, so that ``row[:, :obs + action]`` is a critic's input; all that `complete`
-    writes (action to cut) is one block.
-    """
-
-    obs: slice
-    action: slice
-    value_mask: slice
-    reward: slice
-    terminated: slice
-    cut: slice
-    agent_mask: slice
-    allowed: slice
-
-    @property
-    def outcome(self) -> slice:
-        return slice(self.action.start, self.cut.stop)
-
-    @property
-    def width(self) -> int:
-        return int(self.allowed.stop)
-
-    @classmethod
-    def of(cls, spec: GroupSpec) -> "_Columns":
-        slots = spec.num_slots
-        widths = (spec.obs_size, spec.action_size, slots, slots, slots, 1, slots, spec.allowed_size)
-        stops = [sum(widths[: i + 1]) for i in range(len(widths))]
-        return cls(*(slice(stop - width, stop) for stop, width in zip(stops, widths)))
+_ENTRIES = ("rows", "successor", "capacity", "next_id", "dropped", "device", "generator")
 
 
 class Replay:
     """A ring of group steps on one device, sampled there without waiting for the host.
 
     Not thread-safe: whoever adds rows while another thread samples holds a lock around both.
+
+    `sample` can be captured in a CUDA graph with which ``generator`` is registered; what is appended later is found by
+    replays of the graph as well, since the number of rows is read on the device.
     """
 
     def __init__(
@@ -85,9 +62,11 @@ class Replay:
         self.capacity = capacity
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device) if generator is None else generator
-        self._columns = _Columns.of(spec)
-        self._rows, self._successor = self._allocate()
-        # The same counts for the device and for the host, so that neither has to ask the other.
+        self._layout = RowLayout.of(spec)
+        check_memory("Replay", capacity, self.bytes_per_step(spec), self.device)
+        self._rows = torch.zeros(capacity, self._layout.width, device=self.device)
+        self._successor = torch.full((capacity,), _OPEN, dtype=torch.int64, device=self.device)
+        # Counts exist twice, so that neither the device nor the host has to ask the other.
         self._filled = torch.zeros((), dtype=torch.int64, device=self.device)
         self._complete = torch.zeros(capacity, dtype=torch.bool, device="cpu")
         self._num_complete = 0
@@ -96,8 +75,8 @@ class Replay:
 
     @staticmethod
     def bytes_per_step(spec: GroupSpec) -> int:
-        """Memory that one group step takes, in bytes."""
-        return _Columns.of(spec).width * 4 + 8 + _HOST_BYTES_PER_STEP
+        """Bytes that one group step takes: 4 per float of the row and 9 for its place in the lane."""
+        return RowLayout.of(spec).width * 4 + 9
 
     def __len__(self) -> int:
         """Number of rows that can be sampled."""
@@ -125,16 +104,20 @@ class Replay:
         num_rows = obs.shape[0]
         if num_rows > self.capacity:
             raise ValueError(
-                f"Replay.append: expected at most {self.capacity} rows (buffer_size), got {num_rows}; raise buffer_size"
+                f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; raise buffer_size"
             )
-        columns = self._columns
-        block = torch.zeros(num_rows, columns.width, device=obs.device)
+        block = torch.zeros(num_rows, self._layout.width, device=obs.device)
         for name, value in (("obs", obs), ("agent_mask", agent_mask), ("allowed", allowed)):
-            part = block[:, getattr(columns, name)]
-            self._check("append", name, value, tuple(part.shape))
+            part = block[:, getattr(self._layout, name)]
+            check_shape("Replay.append", name, value, tuple(part.shape))
             part.copy_(value)
-        self._zero_absent(block[:, columns.obs], block[:, columns.agent_mask], GroupSpec.role_obs)
-        self._write(block.to(self.device))
+        zero_absent_obs(self.spec, block[:, self._layout.obs], block[:, self._layout.agent_mask])
+        block = block.to(self.device)
+        for place, piece in self._pieces(self._next_id, num_rows):
+            self._rows[place] = block[piece]
+            self._successor[place] = _OPEN
+            self._num_complete -= int(self._complete[place].sum())
+            self._complete[place] = False
         first_id = self._next_id
         self._next_id += num_rows
         self._filled.fill_(min(self._next_id, self.capacity))
@@ -161,20 +144,21 @@ class Replay:
             value_mask: [M, N] bool or 0/1: the slot's return is to be learnt.
             terminated: [M, N] bool or 0/1: nothing follows for the slot, no bootstrap.
             next_rows: [M] int64 on the CPU, the row that shows what came of it.
-            cut: [M] bool or 0/1: the successor is only the end of a lane (observation at an end or a time limit, or a
-                member left), so an n-step return stops there and bootstraps from it.
+            cut: [M] bool or 0/1: the successor is only the end of a lane (the observation at an end or a time limit, or
+                where a member left), so an n-step return stops there and bootstraps from it.
 
         Raises:
-            ValueError: if a shape is wrong, a row was completed before, is unknown, or is not older than its successor.
+            ValueError: if a shape is wrong, or a row is unknown, was completed before, or is not older than its
+                successor. Nothing is changed then.
         """
-        columns, num_rows = self._columns, rows.shape[0]
-        block = torch.zeros(num_rows, columns.cut.stop - columns.action.start, device=action.device)
+        layout, num_rows = self._layout, rows.shape[0]
+        block = torch.zeros(num_rows, layout.cut.stop - layout.action.start, device=action.device)
         given = {"action": action, "value_mask": value_mask, "reward": reward, "terminated": terminated}
         for name, value in {**given, "cut": cut.unsqueeze(-1)}.items():
-            part = block[:, self._within_outcome(name)]
-            self._check("complete", name, value, tuple(part.shape))
+            part = block[:, layout.within_outcome(getattr(layout, name))]
+            check_shape("Replay.complete", name, value, tuple(part.shape))
             part.copy_(value)
-        self._check("complete", "next_rows", next_rows, (num_rows,))
+        check_shape("Replay.complete", "next_rows", next_rows, (num_rows,))
         kept = self._accept(rows, next_rows)
         if kept.numel() < num_rows:
             rows, next_rows, block = rows[kept], next_rows[kept], block[kept.to(block.device)]
@@ -183,11 +167,11 @@ class Replay:
         self._num_complete += slots.numel()
 
         block, place = block.to(self.device), slots.to(self.device)
-        agent_mask = self._rows[:, columns.agent_mask][place]
-        self._zero_absent(block[:, self._within_outcome("action")], agent_mask, GroupSpec.role_action)
-        ignored = block[:, self._within_outcome("value_mask")] == 0
-        block[:, self._within_outcome("reward")].masked_fill_(ignored, 0.0)
-        self._rows[:, columns.outcome].index_copy_(0, place, block)
+        agent_mask = self._rows[:, layout.agent_mask][place]
+        zero_absent_action(self.spec, block[:, layout.within_outcome(layout.action)], agent_mask)
+        ignored = block[:, layout.within_outcome(layout.value_mask)] == 0
+        block[:, layout.within_outcome(layout.reward)].masked_fill_(ignored, 0.0)
+        self._rows[:, layout.outcome].index_copy_(0, place, block)
         self._successor.index_copy_(0, place, (next_rows % self.capacity).to(self.device))
 
     def sample(
@@ -196,7 +180,7 @@ class Replay:
         """Transitions drawn uniformly, with replacement, over the rows that can be sampled.
 
         The reward is ``sum_{k<m} discount^k * reward_k`` and ``bootstrap`` is ``discount^m``, over ``m <= n_step`` rows:
-        a lane ends at a cut or where the next outcome is not known yet. For a slot that terminated nothing counts
+        a return ends at a cut, or where the next outcome is not known yet. For a slot that terminated nothing counts
         afterwards. Shapes are static and nothing waits for the device. In the rare case that no candidate of a sample
         can be used, a row with all masks 0 takes its place and weighs nothing.
 
@@ -212,30 +196,29 @@ class Replay:
         """
         if not self._num_complete:
             raise ValueError(
-                "Replay.sample: expected at least one complete row, got none; complete() rows first"
+                "Replay.sample: expected at least one complete row, got none; call complete() first"
             )
+        layout = self._layout
         slot, last = self._draw(batch_size, non_positive_share)
         usable = (last >= 0).unsqueeze(-1)  # [B] -> [B, 1]
         last = last.clamp_min(0)
-        columns = self._columns
         row = self._rows.index_select(0, slot)
-        reward, alive = row[:, columns.reward], 1.0 - row[:, columns.terminated]
         if n_step == 1:
-            bootstrap = alive * discount
+            reward, bootstrap = row[:, layout.reward], (1.0 - row[:, layout.terminated]) * discount
         else:
             reward, bootstrap, last = self._look_ahead(row, last, n_step, discount)
         next_row = self._rows.index_select(0, last)
         return Batch(
-            obs=row[:, columns.obs],
-            action=row[:, columns.action],
-            allowed=row[:, columns.allowed],
-            agent_mask=row[:, columns.agent_mask] * usable,
-            value_mask=row[:, columns.value_mask] * usable,
+            obs=row[:, layout.obs],
+            action=row[:, layout.action],
+            allowed=row[:, layout.allowed],
+            agent_mask=row[:, layout.agent_mask] * usable,
+            value_mask=row[:, layout.value_mask] * usable,
             reward=reward,
             bootstrap=bootstrap,
-            next_obs=next_row[:, columns.obs],
-            next_allowed=next_row[:, columns.allowed],
-            next_agent_mask=next_row[:, columns.agent_mask],
+            next_obs=next_row[:, layout.obs],
+            next_allowed=next_row[:, layout.allowed],
+            next_agent_mask=next_row[:, layout.agent_mask],
         )
 
     def _draw(self, batch_size: int, non_positive_share: float) -> tuple[Tensor, Tensor]:
@@ -248,7 +231,7 @@ class Replay:
         preference = (successor >= 0).to(torch.uint8)
         if thinned:
             lucky = torch.rand(shape, generator=self.generator, device=self.device) < non_positive_share
-            positive = (self._rows[:, self._columns.reward][drawn] > 0).any(-1)
+            positive = (self._rows[:, self._layout.reward][drawn] > 0).any(-1)
             preference = preference + preference * (lucky | positive)
         first = preference.argmax(0, keepdim=True)  # the first of the largest
         return drawn.gather(0, first).squeeze(0), successor.gather(0, first).squeeze(0)
@@ -257,26 +240,25 @@ class Replay:
         self, row: Tensor, last: Tensor, n_step: int, discount: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Reward [B, N] and bootstrap [B, N] over up to ``n_step`` rows, and the place [B] of the last successor."""
-        columns = self._columns
-        reward, alive = row[:, columns.reward], 1.0 - row[:, columns.terminated]
-        power = torch.full_like(row[:, columns.cut], discount)
-        going = row[:, columns.cut] == 0  # [B, 1]
+        layout = self._layout
+        reward, alive = row[:, layout.reward], 1.0 - row[:, layout.terminated]
+        power = torch.full_like(row[:, layout.cut], discount)
+        going = row[:, layout.cut] == 0  # [B, 1]
         for _ in range(n_step - 1):
             successor = self._successor.index_select(0, last).unsqueeze(-1)
             going = going & (successor >= 0)
             step = self._rows.index_select(0, last)
             counts = going * alive
-            reward = reward + power * counts * step[:, columns.reward]
-            alive = alive - counts * step[:, columns.terminated]
+            reward = reward + power * counts * step[:, layout.reward]
+            alive = alive - counts * step[:, layout.terminated]
             power = torch.where(going, power * discount, power)
             last = torch.where(going, successor, last.unsqueeze(-1)).squeeze(-1)
-            going = going & (step[:, columns.cut] == 0)
+            going = going & (step[:, layout.cut] == 0)
         return reward, power * alive, last
 
     def metrics(self) -> dict[str, float]:
         """Rows that can be sampled, their age (group steps added since) and completions that came too late."""
-        slots = self._complete.nonzero().squeeze(-1)
-        age = (self._next_id - 1 - slots) % self.capacity
+        age = (self._next_id - 1 - self._complete.nonzero()) % self.capacity
         return {
             "size": float(self._num_complete),
             "mean_age": float(age.double().mean()) if len(age) else 0.0,
@@ -290,81 +272,68 @@ class Replay:
         ``successor`` counts from the oldest row held, -1 for an open row.
         """
         num_rows = min(self._next_id, self.capacity)
-        oldest = (self._next_id - num_rows) % self.capacity
-        order = (torch.arange(num_rows, device=self.device) + oldest) % self.capacity
-        successor = self._successor[order]
-        relative = (successor - oldest) % self.capacity
+        oldest = self._next_id - num_rows
+        places = [place for place, _ in self._pieces(oldest, num_rows)]
+        successor = torch.cat([self._successor[place].cpu() for place in places])
         return {
-            "rows": self._rows[order].cpu(),
-            "successor": torch.where(successor < 0, successor, relative).cpu(),
+            "rows": torch.cat([self._rows[place].cpu() for place in places]),
+            "successor": torch.where(successor < 0, successor, (successor - oldest) % self.capacity),
             "capacity": self.capacity,
             "next_id": self._next_id,
             "dropped": self._dropped,
+            "device": self.device.type,
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` stopped.
 
-        A different capacity is accepted: the youngest rows that fit are kept and numbered from 0.
+        Another capacity is accepted: the youngest rows that fit are kept and numbered from 0. On another type of device
+        the random state cannot go on; the present one stays, with a warning.
 
         Raises:
-            ValueError: if an entry is missing or its shape does not fit; names the entry.
+            ValueError: if an entry is missing or its shape does not fit; names the entry. Nothing is changed then.
         """
-        for name in ("rows", "successor", "capacity", "next_id", "dropped", "generator"):
-            if name not in state:
-                raise ValueError(
-                    f"Replay.load_state_dict: expected entry '{name}', got none; the file is incomplete"
-                )
+        missing = [name for name in _ENTRIES if name not in state]
+        if missing:
+            raise ValueError(
+                f"Replay.load_state_dict: expected entry '{missing[0]}', got none; the file is incomplete"
+            )
         num_rows = min(state["next_id"], state["capacity"])
-        self._check("load_state_dict", "rows", state["rows"], (num_rows, self._columns.width))
-        self._check("load_state_dict", "successor", state["successor"], (num_rows,))
+        check_shape("Replay.load_state_dict", "rows", state["rows"], (num_rows, self._layout.width))
+        check_shape("Replay.load_state_dict", "successor", state["successor"], (num_rows,))
+        if state["device"] == self.device.type:
+            random_state = state["generator"].cpu()
+            check_shape(
+                "Replay.load_state_dict", "generator", random_state, tuple(self.generator.get_state().shape)
+            )
+            self.generator.set_state(random_state)
+        else:
+            _logger.warning(
+                "The replay was saved on %s and goes on on %s: its draws start anew.",
+                state["device"],
+                self.device,
+            )
         kept = min(num_rows, self.capacity)
-        same = state["capacity"] == self.capacity
-        self._next_id = state["next_id"] if same else kept
+        self._next_id = state["next_id"] if state["capacity"] == self.capacity else kept
         self._dropped = state["dropped"]
-        oldest = self._next_id - kept
-        order = (torch.arange(kept, device=self.device) + oldest) % self.capacity
-        successor = state["successor"][num_rows - kept :].to(self.device)
-        moved = (successor - (num_rows - kept) + oldest) % self.capacity
-        self._rows.zero_()
-        self._rows[order] = state["rows"][num_rows - kept :].to(self.device)
+        left_out, oldest = num_rows - kept, self._next_id - kept
+        rows, successor = state["rows"][left_out:], state["successor"][left_out:]
+        successor = torch.where(successor < 0, successor, (successor - left_out + oldest) % self.capacity)
         self._successor.fill_(_OPEN)
-        self._successor[order] = torch.where(successor < 0, successor, moved)
+        for place, piece in self._pieces(oldest, kept):
+            self._rows[place] = rows[piece].to(self.device)
+            self._successor[place] = successor[piece].to(self.device)
         self._complete = (self._successor >= 0).cpu()
         self._num_complete = int(self._complete.sum())
         self._filled.fill_(kept)
-        self.generator.set_state(state["generator"])
 
-    def _allocate(self) -> tuple[Tensor, Tensor]:
-        per_step = self.bytes_per_step(self.spec)
-        total = memory_bytes(self.device)
-        if total is None or per_step * self.capacity <= total:
-            try:
-                rows = torch.zeros(self.capacity, self._columns.width, device=self.device)
-                return rows, torch.full((self.capacity,), _OPEN, dtype=torch.int64, device=self.device)
-            except RuntimeError as error:
-                if "memory" not in str(error):
-                    raise
-        fitting = f"try buffer_size: {total * 4 // 5 // per_step}" if total else "lower buffer_size"
-        raise MemoryError(
-            f"Replay: expected room for {self.capacity} steps of {per_step} bytes on {self.device}, "
-            f"got {'an unknown amount' if total is None else f'{total} bytes'}; {fitting}"
-        )
-
-    def _write(self, block: Tensor) -> None:
-        """Put new rows in their places, in two pieces where the ring comes round."""
-        start = self._next_id % self.capacity
-        at_end = min(block.shape[0], self.capacity - start)
-        pieces = (
-            (slice(start, start + at_end), block[:at_end]),
-            (slice(0, block.shape[0] - at_end), block[at_end:]),
-        )
-        for place, piece in pieces:
-            self._rows[place] = piece
-            self._successor[place] = _OPEN
-            self._num_complete -= int(self._complete[place].sum())
-            self._complete[place] = False
+    def _pieces(self, first_id: int, num_rows: int) -> Iterator[tuple[slice, slice]]:
+        """Where consecutive rows live, and which of them: two pieces, since the ring may come round among them."""
+        start = first_id % self.capacity
+        at_end = min(num_rows, self.capacity - start)
+        yield slice(start, start + at_end), slice(0, at_end)
+        yield slice(0, num_rows - at_end), slice(at_end, num_rows)
 
     def _accept(self, rows: Tensor, next_rows: Tensor) -> Tensor:
         """Indices of the completions whose rows are still here, after checking them all."""
@@ -377,27 +346,8 @@ class Replay:
         slots = rows[kept] % self.capacity
         if bool(self._complete[slots].any()) or torch.unique(slots).numel() != slots.numel():
             raise ValueError(
-                f"Replay.complete: expected every row to be completed once, got {rows.tolist()} "
-                "with a row completed before; complete each row when its outcome is known, and only then"
+                f"Replay.complete: expected rows that are still open, each once, got {rows.tolist()}; "
+                "complete a row when its outcome is known, and only then"
             )
         self._dropped += rows.numel() - kept.numel()
         return kept
-
-    def _within_outcome(self, name: str) -> slice:
-        column: slice = getattr(self._columns, name)
-        start = self._columns.action.start
-        return slice(column.start - start, column.stop - start)
-
-    def _zero_absent(self, joint: Tensor, agent_mask: Tensor, view: Any) -> None:
-        """Replace by 0 what stands in a joint tensor [M, joint] for absent slots, NaN included."""
-        for role in range(len(self.spec.roles)):
-            absent = agent_mask[:, self.spec.slots(role)].unsqueeze(-1) == 0
-            view(self.spec, joint, role).masked_fill_(absent, 0.0)
-
-    @staticmethod
-    def _check(method: str, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        if tuple(value.shape) != shape:
-            raise ValueError(
-                f"Replay.{method}: expected {name} of shape {shape}, got {tuple(value.shape)}; "
-                "the group's layout and these tensors must come from the same scene"
-            )
