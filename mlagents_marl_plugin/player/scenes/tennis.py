@@ -1,0 +1,300 @@
+"""The Tennis scene by the rules of the Udacity build, for many courts at once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mlagents_marl_plugin.player.scenes import tennis_court as court
+from mlagents_marl_plugin.player.scenes.tennis_physics import CourtPhysics
+
+FRAME_SIZE = 8
+ACTION_SIZE = 2
+NUM_AGENTS = court.NUM_AGENTS
+CROSSING_REWARD = 0.1
+LOSS_REWARD = -0.01
+# Who touched the ball last; A counts as 0 and B as 1, as in the C# script.
+NOBODY, BY_A, BY_B = -1, 0, 1
+_DRAWS_PER_RALLY = 6
+_RALLIES_PER_REFILL = 64
+
+
+@dataclass(frozen=True)
+class TennisOptions:
+    """What a researcher may change about the scene.
+
+    Attributes:
+        true_ball_velocity: entries 7 and 8 of a frame show the ball's velocity. By default they repeat the
+            racket's, a bug of the original that most published results contain.
+        num_stacked: frames per observation, newest last, >= 1.
+        reward_scale: factor on every reward, > 0.
+        max_decisions: decisions after which a rally is interrupted, >= 1.
+    """
+
+    true_ball_velocity: bool = False
+    num_stacked: int = 3
+    reward_scale: float = 1.0
+    max_decisions: int = 1000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.true_ball_velocity, bool):
+            raise ValueError(
+                f"Tennis.true_ball_velocity: expected true or false, got {self.true_ball_velocity!r}; "
+                "use true to show the ball's velocity in entries 7 and 8"
+            )
+        for name, example in (("num_stacked", 3), ("max_decisions", 1000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"Tennis.{name}: expected a whole number >= 1, got {value!r}; the original uses {example}"
+                )
+        scale = self.reward_scale
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0.0 < scale < math.inf:
+            raise ValueError(
+                f"Tennis.reward_scale: expected a finite number > 0, got {scale!r}; 1.0 leaves rewards alone"
+            )
+
+    @property
+    def obs_size(self) -> int:
+        """Length of one agent's observation."""
+        return self.num_stacked * FRAME_SIZE
+
+
+class TennisStep(NamedTuple):
+    """What one decision interval of 0.1 s brought. Agent order: 0 is B (right), 1 is A (left)."""
+
+    reward: np.ndarray  # [areas, 2] float32, of this interval
+    terminated: np.ndarray  # [areas] bool, the rally was lost
+    interrupted: np.ndarray  # [areas] bool, the decision limit was reached
+    final_obs: np.ndarray  # [areas, 2, obs] float32, goes with the last step; meaningful where ended
+    obs: np.ndarray  # [areas, 2, obs] float32, for the next decision (after the reset where ended)
+
+
+class TennisSnapshot(NamedTuple):
+    """Where everything is, in world coordinates (metres), for drawing and for scripted players."""
+
+    ball: np.ndarray  # [areas, 2 (x, y)]
+    ball_velocity: np.ndarray  # [areas, 2]
+    racket: np.ndarray  # [areas, 2 (agent), 2 (x, y)]
+    racket_velocity: np.ndarray  # [areas, 2, 2]
+    score: np.ndarray  # [areas, 2] reward of each agent in this rally so far
+    decision: np.ndarray  # [areas] int, decisions taken in this rally
+
+
+class TennisWorld:
+    """``num_areas`` independent Tennis courts.
+
+    An area's fate depends on ``seed``, its index and its own actions only, not on how many areas there are.
+
+    Attributes:
+        on_fixed_step: called after each fixed step of 0.02 s if set; read ``snapshot`` from it to film.
+    """
+
+    def __init__(self, num_areas: int, seed: int, options: TennisOptions | None = None) -> None:
+        if num_areas < 1:
+            raise ValueError(
+                f"TennisWorld.num_areas: expected a whole number >= 1, got {num_areas}; one court is one area"
+            )
+        self.num_areas = num_areas
+        self.options = options if options is not None else TennisOptions()
+        self.physics = CourtPhysics(num_areas)
+        self.last_hit = np.full(num_areas, NOBODY)
+        self.on_fixed_step: Callable[[], None] | None = None
+        self._draws = _Draws(num_areas, seed)
+        self._reward = np.zeros((num_areas, NUM_AGENTS))  # of this interval
+        self._score = np.zeros((num_areas, NUM_AGENTS))  # of this rally, without this interval
+        self._decision = np.zeros(num_areas, dtype=np.int64)
+        self._terminated = np.zeros(num_areas, dtype=bool)
+        self._drive = np.zeros((NUM_AGENTS, num_areas))
+        self._jump = np.zeros((NUM_AGENTS, num_areas), dtype=bool)
+        self._frame = np.zeros((FRAME_SIZE, NUM_AGENTS, num_areas))
+        self._stack = np.zeros((num_areas, NUM_AGENTS, self.options.obs_size), dtype=np.float32)
+
+    def reset(self) -> np.ndarray:
+        """Serve in every area anew. Returns the first observations [areas, 2, obs]."""
+        everywhere = np.arange(self.num_areas)
+        self.physics.over_net[:] = False
+        self._reward[:] = 0.0
+        self._serve(everywhere)
+        self._place_rackets(everywhere, 0)
+        self._start_rally(everywhere)
+        self._look()
+        self._stack[:, :, -FRAME_SIZE:] = self._newest_frame()
+        return self._stack.copy()
+
+    def step(self, action: np.ndarray) -> TennisStep:
+        """Play one decision interval.
+
+        Args:
+            action: [areas, 2, 2], per agent: speed to the net in [-1, 1] of 30 m/s, jump if above 0.5;
+                clamped here.
+
+        Raises:
+            ValueError: if the shape is wrong or a value is not finite.
+        """
+        self._read_action(action)
+        self._reward[:] = 0.0
+        self._terminated[:] = False
+        for _ in range(court.FIXED_STEPS_PER_DECISION):
+            self._fixed_step()
+        self._decision += 1
+
+        reward = (self._reward * self.options.reward_scale).astype(np.float32)
+        self._score += reward
+        terminated = self._terminated.copy()
+        interrupted = self._decision >= self.options.max_decisions
+        ended = np.flatnonzero(terminated | interrupted)
+        interrupted &= ~terminated
+
+        if terminated.any():  # the original resets rackets before it looks at the lost rally
+            self._place_rackets(np.flatnonzero(terminated), 0)
+        self._look()
+        stack = self._stack
+        stack[:, :, :-FRAME_SIZE] = stack[:, :, FRAME_SIZE:]
+        stack[terminated] = 0.0
+        stack[:, :, -FRAME_SIZE:] = self._newest_frame()
+        final_obs = stack.copy()
+        if not ended.size:
+            return TennisStep(reward, terminated, interrupted, final_obs, final_obs)
+        self._restart(ended)
+        return TennisStep(reward, terminated, interrupted, final_obs, stack.copy())
+
+    def snapshot(self) -> TennisSnapshot:
+        """Positions, velocities and scores as they are now (copies)."""
+        physics = self.physics
+        mirror = np.stack([court.MIRROR, np.ones(NUM_AGENTS)])[:, :, None]
+        return TennisSnapshot(
+            ball=physics.ball_position.T.copy(),
+            ball_velocity=physics.ball_velocity.T.copy(),
+            racket=(physics.racket_position * mirror).transpose(2, 1, 0).copy(),
+            racket_velocity=(physics.racket_velocity * mirror).transpose(2, 1, 0).copy(),
+            score=self._score.copy(),
+            decision=self._decision.copy(),
+        )
+
+    def _read_action(self, action: np.ndarray) -> None:
+        expected = (self.num_areas, NUM_AGENTS, ACTION_SIZE)
+        action = np.asarray(action)
+        if action.shape != expected:
+            raise ValueError(
+                f"TennisWorld.step: expected actions of shape {expected} (areas, agents, 2), got {action.shape}; "
+                "send one action per agent of every area"
+            )
+        by_agent = action.transpose(2, 1, 0)  # [2 (move, jump), agents, areas]
+        np.minimum(by_agent[0], 1.0, out=self._drive)
+        np.maximum(self._drive, -1.0, out=self._drive)
+        if not math.isfinite(float(self._drive.sum())):
+            raise ValueError(
+                "TennisWorld.step: expected finite actions, got NaN; the policy that sent them has diverged"
+            )
+        self._drive *= court.RACKET_SPEED
+        np.greater(by_agent[1], court.JUMP_THRESHOLD, out=self._jump)
+
+    def _fixed_step(self) -> None:
+        physics = self.physics
+        physics.advance(self._drive, self._jump)
+        if physics.num_left_over:
+            self._pay_crossing(np.flatnonzero(physics.left_over))
+        lost = np.flatnonzero(physics.lost) if physics.num_lost else None
+        if lost is not None:
+            self._pay_loss(lost)
+        if physics.touched is not None:
+            areas, agents = physics.touched
+            self.last_hit[areas] = np.where(agents == court.AGENT_A, BY_A, BY_B)
+        if lost is not None:
+            self._serve(lost)
+        if self.on_fixed_step is not None:
+            self.on_fixed_step()
+
+    def _pay_crossing(self, areas: np.ndarray) -> None:
+        """The ball left the plane above the net, to either side. Whoever hit it, A counts as the last one."""
+        by_a = self.last_hit[areas] == BY_A
+        self._reward[areas, np.where(by_a, court.AGENT_A, court.AGENT_B)] += CROSSING_REWARD
+        self.last_hit[areas] = BY_A
+
+    def _pay_loss(self, areas: np.ndarray) -> None:
+        """One agent is charged and the other's reward of this interval is set to zero."""
+        x, y = self.physics.start_of_step_ball[:, areas]
+        on_floor = y <= court.FLOOR_TOP + court.BALL_RADIUS + court.CONTACT_GAP
+        charge_a = np.where(on_floor, x < 0.0, self.last_hit[areas] == BY_A)
+        charged = np.where(charge_a, court.AGENT_A, court.AGENT_B)
+        self._reward[areas, charged] += LOSS_REWARD
+        self._reward[areas, 1 - charged] = 0.0
+        self._terminated[areas] = True
+
+    def _serve(self, areas: np.ndarray) -> None:
+        distance, side = self._draws.ball(areas)
+        self.physics.put_ball(areas, np.where(side < 0.5, -distance, distance), court.SERVE_BALL_Y)
+        self.last_hit[areas] = NOBODY
+
+    def _place_rackets(self, areas: np.ndarray, draw: int) -> None:
+        self.physics.put_rackets(areas, self._draws.rackets(areas, draw), court.SERVE_RACKET_Y)
+
+    def _start_rally(self, areas: np.ndarray) -> None:
+        self._decision[areas] = 0
+        self._score[areas] = 0.0
+        self._stack[areas] = 0.0
+        self._draws.next_rally(areas)
+
+    def _restart(self, ended: np.ndarray) -> None:
+        """Unity gets a reset from its client one fixed step later; a ball in flight goes on flying."""
+        self.physics.fall(ended)
+        self._place_rackets(ended, 1)
+        self._start_rally(ended)
+        self._look()
+        self._stack[ended, :, -FRAME_SIZE:] = self._newest_frame()[ended]
+
+    def _look(self) -> None:
+        """Write every agent's newest frame: racket x, y, vx, vy, ball x, y and two velocities."""
+        physics, frame = self.physics, self._frame
+        frame[0:2] = physics.racket_position
+        frame[2:4] = physics.racket_velocity
+        np.multiply(court.MIRROR[:, None], physics.ball_position[0], out=frame[4])
+        frame[5] = physics.ball_position[1]
+        if self.options.true_ball_velocity:
+            np.multiply(court.MIRROR[:, None], physics.ball_velocity[0], out=frame[6])
+            frame[7] = physics.ball_velocity[1]
+        else:
+            frame[6:8] = physics.racket_velocity
+
+    def _newest_frame(self) -> np.ndarray:
+        return self._frame.transpose(2, 1, 0)  # [areas, agents, 8]
+
+
+class _Draws:
+    """Uniform numbers per area and rally, each area from a stream of its own.
+
+    They are drawn for many rallies at a time, so that a reset costs one look-up.
+    """
+
+    def __init__(self, num_areas: int, seed: int) -> None:
+        self._streams = [np.random.default_rng((seed, area)) for area in range(num_areas)]
+        self._table = np.empty((num_areas, _RALLIES_PER_REFILL, _DRAWS_PER_RALLY))
+        self._rally = np.zeros(num_areas, dtype=np.int64)
+        for area in range(num_areas):
+            self._refill(area)
+
+    def ball(self, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance from the net [K] and the side's coin in [0, 1) [K]."""
+        draws = self._table[areas, self._rally[areas]]
+        return _serve_distance(draws[:, 0]), draws[:, 1]
+
+    def rackets(self, areas: np.ndarray, draw: int) -> np.ndarray:
+        """Distance from the net [2, K] of the first (0) or second (1) placing in a rally."""
+        draws = self._table[areas, self._rally[areas]]
+        return _serve_distance(draws[:, 2 + 2 * draw : 4 + 2 * draw].T)
+
+    def next_rally(self, areas: np.ndarray) -> None:
+        self._rally[areas] += 1
+        for area in areas[self._rally[areas] == _RALLIES_PER_REFILL]:
+            self._refill(area)
+            self._rally[area] = 0
+
+    def _refill(self, area: int) -> None:
+        self._table[area] = self._streams[area].random((_RALLIES_PER_REFILL, _DRAWS_PER_RALLY))
+
+
+def _serve_distance(uniform: np.ndarray) -> np.ndarray:
+    return court.SERVE_NEAREST + (court.SERVE_FARTHEST - court.SERVE_NEAREST) * uniform
