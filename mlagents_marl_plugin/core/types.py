@@ -14,6 +14,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -97,7 +98,7 @@ class GroupSpec:
 
 
 def _view(joint: Tensor, start: int, num_slots: int, size: int) -> Tensor:
-    return joint.narrow(-1, start, num_slots * size).unflatten(-1, (num_slots, size))
+    return torch.unflatten(joint.narrow(-1, start, num_slots * size), -1, (num_slots, size))
 
 
 class Batch(NamedTuple):
@@ -110,8 +111,8 @@ class Batch(NamedTuple):
     obs: Tensor  # [B, joint] float
     action: Tensor  # [B, joint] float, encoded (see ActionLayout.size)
     allowed: Tensor  # [B, joint] float 0/1, width 0 without discrete branches
-    agent_mask: Tensor  # [B, N] float 0/1: the agent is there and acts; an absent slot's obs and action are zero
-    value_mask: Tensor  # [B, N] float 0/1: the slot's return is to be learnt (also of one who died for its group)
+    agent_mask: Tensor  # [B, N] float 0/1: the agent is there and acts; else its obs and action are zero
+    value_mask: Tensor  # [B, N] float 0/1: its return is to be learnt (also of one who died for its group)
     reward: Tensor  # [B, N] float, sum of discount^k * reward over the m steps
     bootstrap: Tensor  # [B, N] float, discount^m, 0 where the slot terminated
     next_obs: Tensor  # [B, joint] float
