@@ -224,7 +224,7 @@ class Replay:
     def _draw(self, batch_size: int, non_positive_share: float) -> tuple[Tensor, Tensor]:
         """Places [B] of rows and of their successors; the latter is negative where no candidate was usable."""
         thinned = non_positive_share < 1.0
-        shape = (_CANDIDATES_THINNED if thinned else _CANDIDATES, batch_size)
+        shape = (batch_size, _CANDIDATES_THINNED if thinned else _CANDIDATES)
         drawn = torch.empty(shape, dtype=torch.int64, device=self.device).random_(generator=self.generator)
         drawn = drawn.remainder_(self._filled)
         successor = self._successor[drawn]
@@ -233,8 +233,8 @@ class Replay:
             lucky = torch.rand(shape, generator=self.generator, device=self.device) < non_positive_share
             positive = (self._rows[:, self._layout.reward][drawn] > 0).any(-1)
             preference = preference + preference * (lucky | positive)
-        first = preference.argmax(0, keepdim=True)  # the first of the largest
-        return drawn.gather(0, first).squeeze(0), successor.gather(0, first).squeeze(0)
+        first = preference.argmax(1, keepdim=True)  # the first of the largest
+        return drawn.gather(1, first).squeeze(1), successor.gather(1, first).squeeze(1)
 
     def _look_ahead(
         self, row: Tensor, last: Tensor, n_step: int, discount: float
