@@ -21,6 +21,18 @@ _DRAWS_PER_RALLY = 6
 _RALLIES_PER_REFILL = 64
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_scale(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 < value < math.inf
+
+
 @dataclass(frozen=True)
 class TennisOptions:
     """What a researcher may change about the scene.
@@ -39,22 +51,22 @@ class TennisOptions:
     max_decisions: int = 1000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.true_ball_velocity, bool):
-            raise ValueError(
-                f"Tennis.true_ball_velocity: expected true or false, got {self.true_ball_velocity!r}; "
-                "use true to show the ball's velocity in entries 7 and 8"
-            )
-        for name, example in (("num_stacked", 3), ("max_decisions", 1000)):
+        whole = "a whole number >= 1"
+        rules = (
+            (
+                "true_ball_velocity",
+                _is_flag,
+                "true or false",
+                "true shows the ball's velocity in entries 7, 8",
+            ),
+            ("num_stacked", _is_count, whole, "the original stacks 3 frames"),
+            ("reward_scale", _is_scale, "a finite number > 0", "1.0 leaves rewards alone"),
+            ("max_decisions", _is_count, whole, "the original interrupts after 1000"),
+        )
+        for name, holds, rule, remedy in rules:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Tennis.{name}: expected a whole number >= 1, got {value!r}; the original uses {example}"
-                )
-        scale = self.reward_scale
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0.0 < scale < math.inf:
-            raise ValueError(
-                f"Tennis.reward_scale: expected a finite number > 0, got {scale!r}; 1.0 leaves rewards alone"
-            )
+            if not holds(value):
+                raise ValueError(f"Tennis.{name}: expected {rule}, got {value!r}; {remedy}")
 
     @property
     def obs_size(self) -> int:
@@ -86,16 +98,16 @@ class TennisSnapshot(NamedTuple):
 class TennisWorld:
     """``num_areas`` independent Tennis courts.
 
-    An area's fate depends on ``seed``, its index and its own actions only, not on how many areas there are.
+    ``seed`` is any integer; Unity's is a signed 32-bit one. An area's fate depends on ``seed``, its index and its own actions only, not on how many areas there are.
 
     Attributes:
         on_fixed_step: called after each fixed step of 0.02 s if set; read ``snapshot`` from it to film.
     """
 
     def __init__(self, num_areas: int, seed: int, options: TennisOptions | None = None) -> None:
-        if num_areas < 1:
+        if not _is_count(num_areas):
             raise ValueError(
-                f"TennisWorld.num_areas: expected a whole number >= 1, got {num_areas}; one court is one area"
+                f"TennisWorld.num_areas: expected a whole number >= 1, got {num_areas!r}; one court is one area"
             )
         self.num_areas = num_areas
         self.options = options if options is not None else TennisOptions()
@@ -109,6 +121,7 @@ class TennisWorld:
         self._terminated = np.zeros(num_areas, dtype=bool)
         self._drive = np.zeros((NUM_AGENTS, num_areas))
         self._jump = np.zeros((NUM_AGENTS, num_areas), dtype=bool)
+        self._mirror = court.MIRROR[:, None]
         self._frame = np.zeros((FRAME_SIZE, NUM_AGENTS, num_areas))
         self._stack = np.zeros((num_areas, NUM_AGENTS, self.options.obs_size), dtype=np.float32)
 
@@ -164,12 +177,11 @@ class TennisWorld:
     def snapshot(self) -> TennisSnapshot:
         """Positions, velocities and scores as they are now (copies)."""
         physics = self.physics
-        mirror = np.stack([court.MIRROR, np.ones(NUM_AGENTS)])[:, :, None]
         return TennisSnapshot(
-            ball=physics.ball_position.T.copy(),
+            ball=physics.ball.T.copy(),
             ball_velocity=physics.ball_velocity.T.copy(),
-            racket=(physics.racket_position * mirror).transpose(2, 1, 0).copy(),
-            racket_velocity=(physics.racket_velocity * mirror).transpose(2, 1, 0).copy(),
+            racket=np.stack([self._mirror * physics.racket_x, physics.racket_y]).T,
+            racket_velocity=np.stack([self._mirror * physics.racket_vx, physics.racket_vy]).T,
             score=self._score.copy(),
             decision=self._decision.copy(),
         )
@@ -216,7 +228,7 @@ class TennisWorld:
 
     def _pay_loss(self, areas: np.ndarray) -> None:
         """One agent is charged and the other's reward of this interval is set to zero."""
-        x, y = self.physics.start_of_step_ball[:, areas]
+        x, y = self.physics.ball_before[:, areas]
         on_floor = y <= court.FLOOR_TOP + court.BALL_RADIUS + court.CONTACT_GAP
         charge_a = np.where(on_floor, x < 0.0, self.last_hit[areas] == BY_A)
         charged = np.where(charge_a, court.AGENT_A, court.AGENT_B)
@@ -230,7 +242,7 @@ class TennisWorld:
         self.last_hit[areas] = NOBODY
 
     def _place_rackets(self, areas: np.ndarray, draw: int) -> None:
-        self.physics.put_rackets(areas, self._draws.rackets(areas, draw), court.SERVE_RACKET_Y)
+        self.physics.put_rackets(areas, -self._draws.rackets(areas, draw), court.SERVE_RACKET_Y)
 
     def _start_rally(self, areas: np.ndarray) -> None:
         self._decision[areas] = 0
@@ -249,15 +261,17 @@ class TennisWorld:
     def _look(self) -> None:
         """Write every agent's newest frame: racket x, y, vx, vy, ball x, y and two velocities."""
         physics, frame = self.physics, self._frame
-        frame[0:2] = physics.racket_position
-        frame[2:4] = physics.racket_velocity
-        np.multiply(court.MIRROR[:, None], physics.ball_position[0], out=frame[4])
-        frame[5] = physics.ball_position[1]
+        frame[0] = physics.racket_x
+        frame[1] = physics.racket_y
+        frame[2] = physics.racket_vx
+        frame[3] = physics.racket_vy
+        np.multiply(self._mirror, physics.ball[0], out=frame[4])
+        frame[5] = physics.ball[1]
         if self.options.true_ball_velocity:
-            np.multiply(court.MIRROR[:, None], physics.ball_velocity[0], out=frame[6])
+            np.multiply(self._mirror, physics.ball_velocity[0], out=frame[6])
             frame[7] = physics.ball_velocity[1]
         else:
-            frame[6:8] = physics.racket_velocity
+            frame[6:8] = frame[2:4]
 
     def _newest_frame(self) -> np.ndarray:
         return self._frame.transpose(2, 1, 0)  # [areas, agents, 8]
@@ -270,7 +284,7 @@ class _Draws:
     """
 
     def __init__(self, num_areas: int, seed: int) -> None:
-        self._streams = [np.random.default_rng((seed, area)) for area in range(num_areas)]
+        self._streams = [np.random.default_rng((seed % 2**32, area)) for area in range(num_areas)]
         self._table = np.empty((num_areas, _RALLIES_PER_REFILL, _DRAWS_PER_RALLY))
         self._rally = np.zeros(num_areas, dtype=np.int64)
         for area in range(num_areas):

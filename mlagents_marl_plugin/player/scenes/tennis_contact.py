@@ -1,0 +1,96 @@
+"""Contact of the Tennis ball with a racket: where it happens and what it does. Arrays of K contacts."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mlagents_marl_plugin.player.scenes import tennis_court as court
+
+_NEVER = 2.0  # a time beyond the step, which is the unit of time here
+_HALF = court.RACKET_HALF_SIZE[:, None]
+_GROWN = _HALF + court.BALL_RADIUS
+_TINY = 1e-30  # keeps a motion of exactly zero from dividing
+
+
+class Sweep(NamedTuple):
+    """Where moving balls first meet the racket box."""
+
+    time: np.ndarray  # [K] fraction of the motion, 0 if they overlap already, 2 if they never meet
+    normal: np.ndarray  # [2, K] outward, racket-local; meaningless where they never meet
+    depth: np.ndarray  # [K] overlap at the start, metres
+
+
+def sweep_against_racket(start: np.ndarray, motion: np.ndarray) -> Sweep:
+    """First contact of a ball's centre with the racket box grown by the ball's radius.
+
+    The grown shape is the Minkowski sum of box and circle: flat sides and round corners.
+
+    Args:
+        start: [2, K] ball centre relative to the box centre, in racket-local axes (normal, face).
+        motion: [2, K] displacement of the ball relative to the racket during the step.
+    """
+    speed = motion + _TINY
+    towards = np.copysign(_GROWN, speed)
+    enter, leave = (-towards - start) / speed, (towards - start) / speed
+    time = enter.max(axis=0)
+    missed = (time > leave.min(axis=0)) | (time > 1.0) | (leave.min(axis=0) < 0.0)
+    normal = (enter == time) * -np.sign(speed)
+    np.maximum(time, 0.0, out=time)
+    depth = np.zeros_like(time)
+
+    entry = start + motion * time
+    corner = (np.abs(entry) > _HALF).all(axis=0)
+    if np.count_nonzero(corner):
+        centre = np.copysign(_HALF, entry)
+        time = np.where(corner, _enter_circle(start - centre, motion), time)
+        normal = np.where(corner, (start + motion * time - centre) / court.BALL_RADIUS, normal)
+
+    beyond = np.abs(start) - _HALF  # negative inside the slab
+    outside = np.maximum(beyond, 0.0)
+    distance = np.hypot(outside[0], outside[1])
+    overlap = distance <= court.BALL_RADIUS
+    if np.count_nonzero(overlap):
+        nearest_side = beyond.max(axis=0)
+        within = distance == 0.0
+        rounded = outside / np.where(within, 1.0, distance)
+        inner = np.where(within, beyond == nearest_side, rounded)
+        normal = np.where(overlap, np.copysign(inner, start), normal)
+        depth = np.where(overlap, court.BALL_RADIUS - np.where(within, nearest_side, distance), 0.0)
+        time[overlap] = 0.0
+        missed &= ~overlap
+    time[missed] = _NEVER
+    return Sweep(time, normal, depth)
+
+
+def _enter_circle(start: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Time [K] at which ``start`` + t ``motion`` enters the ball's circle around the origin, from outside."""
+    square_speed = (motion * motion).sum(axis=0) + _TINY
+    along = (start * motion).sum(axis=0)
+    root = along * along - square_speed * ((start * start).sum(axis=0) - court.BALL_RADIUS**2)
+    time = (-along - np.sqrt(np.maximum(root, 0.0))) / square_speed
+    return np.where((root >= 0.0) & (time >= 0.0) & (time <= 1.0), time, _NEVER)
+
+
+def contact_impulse(
+    normal: np.ndarray, approach: np.ndarray, racket_can_yield: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Velocity changes of ball and racket in a frictionless contact.
+
+    The ball is perfectly elastic above Unity's bounce threshold of 2 m/s and does not bounce below it.
+    A free racket takes its share of the momentum (the ball gets 4/4.75 of a full reflection); one that is
+    pressed against floor or wall cannot yield along that axis, so the ball gets more. Either way an elastic
+    contact conserves the kinetic energy of the pair.
+
+    Args:
+        normal: [2, K] from racket to ball.
+        approach: [K] relative velocity of the ball along ``normal``, negative when closing.
+        racket_can_yield: [2, K] True where the racket is free to be pushed along that axis.
+
+    Returns:
+        Changes of the ball's and of the racket's velocity, each [2, K], zero for bodies that part.
+    """
+    yielding = normal * racket_can_yield / court.RACKET_MASS
+    inverse_mass = 1.0 / court.BALL_MASS + (normal * yielding).sum(axis=0)
+    bounce = 1.0 + (approach < -court.BOUNCE_THRESHOLD)
+    impulse = bounce * np.maximum(-approach, 0.0) / inverse_mass
+    return normal * (impulse / court.BALL_MASS), -yielding * impulse
