@@ -1,1 +1,45 @@
+"""The scenes that the player can show, by the name that a launcher carries.
 
+Each scene's module is imported only when that scene is asked for. It has two functions:
+``add_options(parser)`` declares its command-line options, ``create(settings)`` makes the scene.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from mlagents_marl_plugin.player.scene import Scene, SceneSettings
+
+
+@dataclass(frozen=True)
+class SceneEntry:
+    """One scene of the list."""
+
+    name: str
+    summary: str
+    module: str
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        cast(Callable[[ArgumentParser], None], import_module(self.module).add_options)(parser)
+
+    def create(self, settings: SceneSettings) -> Scene:
+        return cast(Callable[[SceneSettings], Scene], import_module(self.module).create)(settings)
+
+
+SCENES = {
+    entry.name: entry
+    for entry in (
+        SceneEntry(
+            "Tennis",
+            "two rackets keep a ball over the net (Udacity rules); 24 observations, 2 continuous actions",
+            "mlagents_marl_plugin.player.scenes.tennis_scene",
+        ),
+    )
+}
+
+
+def find_scene(name: str) -> SceneEntry | None:
+    """The scene called ``name``, in whatever case it is written."""
+    return next((entry for key, entry in SCENES.items() if key.lower() == name.lower()), None)
