@@ -101,7 +101,13 @@ def export_actor(
             _reference(copied, layout, _observations(where.name, observation_shapes, sample_obs, batch))
             for batch in CHECKED_BATCHES
         ]
-        data = _to_onnx(_UnityActor(copied, layout, sample_discrete), layout, observation_shapes)
+        try:
+            data = _to_onnx(_UnityActor(copied, layout, sample_discrete), layout, observation_shapes)
+        except RuntimeError as error:
+            raise ExportError(
+                f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that it cannot "
+                f"({error}); the checkpoint (.pt) was written: change the network to use other operations"
+            ) from error
         num_weights = sum(tensor.numel() for tensor in (*copied.parameters(), *copied.buffers()))
         FileCheck(where.name, layout, num_weights, sample_discrete).run(data, references)
     _write(data, where)

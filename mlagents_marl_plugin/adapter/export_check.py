@@ -143,13 +143,14 @@ class FileCheck:
         reference: Reference,
         part: Callable[[Answer], np.ndarray],
     ) -> None:
-        # Written so that a NaN is not accepted.
+        if not np.isfinite(distance).all():
+            self._refuse(output, "a forbidden choice or a value that is not finite")
         if distance.max() <= TOLERANCE:
             return
         single, exact = part(reference.answer), part(reference.exact())
         permitted = np.isfinite(exact)
         rounding = np.abs(single[permitted] - exact[permitted]).max()
-        if not distance.max() <= ROUNDING_FACTOR * rounding:
+        if distance.max() > ROUNDING_FACTOR * rounding:
             self._refuse(output, f"a difference of {distance.max():.3g} at batch {len(distance)}")
 
     def _refuse(self, output: str, got: str) -> None:

@@ -1,0 +1,371 @@
+"""The exported file: Unity's names and constants, torch's answers, nothing but the actor, and never a wrong file."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mlagents.trainers.policy.torch_policy import TorchPolicy
+from mlagents.trainers.settings import NetworkSettings
+from mlagents.trainers.torch_entities.model_serialization import ModelSerializer
+from mlagents.trainers.torch_entities.networks import SimpleActor
+from mlagents_envs.base_env import (
+    ActionSpec,
+    BehaviorSpec,
+    DimensionProperty,
+    ObservationSpec,
+    ObservationType,
+)
+from torch import Tensor, nn
+
+from mlagents_marl_plugin.adapter import export_check
+from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.core.types import ActionLayout
+
+SHAPES = ((8,), (3,))
+CONTINUOUS = ActionLayout(2)
+DISCRETE = ActionLayout(0, (3, 2))
+HYBRID = ActionLayout(2, (3, 2))
+ALL_LAYOUTS = pytest.mark.parametrize(
+    "layout", [CONTINUOUS, DISCRETE, HYBRID], ids=["continuous", "discrete", "hybrid"]
+)
+
+
+def mlp(layout: ActionLayout, hidden: int = 32, norm: bool = False) -> FlatObservations:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    width = sum(shape[0] for shape in SHAPES)
+    for _ in range(2):
+        layers += [nn.Linear(width, hidden), *([nn.LayerNorm(hidden)] if norm else []), nn.ReLU()]
+        width = hidden
+    return FlatObservations(nn.Sequential(*layers, nn.Linear(width, layout.size)))
+
+
+def layer(actor: FlatObservations, index: int) -> nn.Linear:
+    layers = actor.network
+    assert isinstance(layers, nn.Sequential)
+    found = layers[index]
+    assert isinstance(found, nn.Linear)
+    return found
+
+
+def observations(batch: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in SHAPES]
+
+
+def play(path: Path, obs: list[np.ndarray], masks: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feed = {f"obs_{i}": o for i, o in enumerate(obs)}
+    if masks is not None:
+        feed["action_masks"] = masks.astype(np.float32)
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feed), strict=True))
+
+
+def host_export(layout: ActionLayout, folder: Path, tanh: bool) -> Path:
+    """A stock policy's file: PPO's, or with ``tanh`` SAC's."""
+    sensors = [
+        ObservationSpec(shape, (DimensionProperty.NONE,), ObservationType.DEFAULT, f"sensor {i}")
+        for i, shape in enumerate(SHAPES)
+    ]
+    spec = BehaviorSpec(sensors, ActionSpec(layout.continuous, layout.branches))
+    policy = TorchPolicy(
+        0, spec, NetworkSettings(), SimpleActor, {"conditional_sigma": tanh, "tanh_squash": tanh}
+    )
+    ModelSerializer(policy).export_policy_model(str(folder / "host"))
+    return folder / "host.onnx"
+
+
+def signature(values: object) -> dict[str, tuple[int, list[int | str]]]:
+    """Name -> element type and dimensions, where every symbolic dimension counts as the batch."""
+    return {
+        v.name: (v.type.tensor_type.elem_type, [d.dim_value or "batch" for d in v.type.tensor_type.shape.dim])
+        for v in values  # type: ignore[attr-defined]
+    }
+
+
+@ALL_LAYOUTS
+@pytest.mark.parametrize("tanh", [False, True], ids=["ppo", "sac"])
+def test_names_types_shapes_and_constants_are_those_of_the_hosts_files(
+    layout: ActionLayout, tanh: bool, tmp_path: Path
+) -> None:
+    export_actor(mlp(layout), layout, SHAPES, tmp_path / "ours.onnx")
+    ours = onnx.load(tmp_path / "ours.onnx")
+    theirs = onnx.load(host_export(layout, tmp_path, tanh))
+
+    assert signature(ours.graph.input) == signature(theirs.graph.input)
+    assert signature(ours.graph.output) == signature(theirs.graph.output)
+    assert [v.name for v in ours.graph.output] == [v.name for v in theirs.graph.output]
+    assert [(o.domain, o.version) for o in ours.opset_import] == [("", 9)]
+    assert ours.ir_version == theirs.ir_version
+    masks = np.ones((1, layout.num_choices)) if layout.branches else None
+    our_values, their_values = (
+        play(tmp_path / f"{n}.onnx", observations(1), masks) for n in ("ours", "host")
+    )
+    constants = [name for name in our_values if not name.endswith("_actions")]
+    assert {"version_number", "memory_size"} < set(constants)
+    for name in constants:
+        np.testing.assert_array_equal(our_values[name], their_values[name])
+
+
+@ALL_LAYOUTS
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_file_answers_like_torch_and_never_picks_a_masked_choice(
+    layout: ActionLayout, batch: int, tmp_path: Path
+) -> None:
+    actor = mlp(layout, norm=True)
+    export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", sample_obs=observations(3))
+    obs = observations(batch, seed=1)
+    raw = actor([torch.from_numpy(o) for o in obs]).detach().numpy()
+    masks = np.array([[0, 1, 1, 0, 1]] * batch) if layout.branches else None
+    got = play(tmp_path / "a.onnx", obs, masks)
+    for prefix in ("", "deterministic_"):
+        if layout.continuous:
+            np.testing.assert_allclose(
+                got[f"{prefix}continuous_actions"], np.tanh(raw[:, : layout.continuous]), atol=1e-5
+            )
+        if layout.branches:
+            first, second = raw[:, layout.continuous :][:, 1:3].argmax(1) + 1, np.ones(batch)
+            np.testing.assert_array_equal(got[f"{prefix}discrete_actions"], np.stack([first, second], 1))
+
+
+def test_tanh_is_not_scaled_again_as_the_hosts_gaussian_is(tmp_path: Path) -> None:
+    actor = mlp(CONTINUOUS)
+    nn.init.zeros_(layer(actor, -1).weight)
+    layer(actor, -1).bias.data[:] = torch.tensor([1.5, -0.5])
+    export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    got = play(tmp_path / "a.onnx", observations(2))
+    np.testing.assert_allclose(got["continuous_actions"], np.tanh([[1.5, -0.5]] * 2), atol=1e-6)
+
+
+def test_drawn_choices_follow_the_softmax_and_the_mask(tmp_path: Path) -> None:
+    layout = ActionLayout(0, (3,))
+    actor = mlp(layout)
+    nn.init.zeros_(layer(actor, -1).weight)
+    layer(actor, -1).bias.data[:] = torch.tensor([1.0, 0.0, 5.0])
+    export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", sample_discrete=True)
+    onnxruntime.set_seed(1)
+    got = play(tmp_path / "a.onnx", observations(20_000), np.tile([1, 1, 0], (20_000, 1)))
+    shares = np.bincount(got["discrete_actions"][:, 0], minlength=3) / 20_000
+    np.testing.assert_allclose(shares, [np.e / (np.e + 1), 1 / (np.e + 1), 0], atol=0.015)
+    assert shares[2] == 0
+    assert (got["deterministic_discrete_actions"] == 0).all()
+
+
+def test_by_default_unity_plays_the_greedy_choice_without_its_flag(tmp_path: Path) -> None:
+    export_actor(mlp(DISCRETE), DISCRETE, SHAPES, tmp_path / "a.onnx")
+    got = play(tmp_path / "a.onnx", observations(500), np.ones((500, 5)))
+    np.testing.assert_array_equal(got["discrete_actions"], got["deterministic_discrete_actions"])
+    assert len(np.unique(got["discrete_actions"], axis=0)) > 1
+
+
+def test_a_plain_actor_needs_only_the_simplest_operators(tmp_path: Path) -> None:
+    export_actor(mlp(HYBRID), HYBRID, SHAPES, tmp_path / "a.onnx")
+    operators = {node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node}
+    assert operators == set("Add ArgMax Concat Constant Gemm Identity Mul Relu Slice Tanh".split(" "))  # noqa: SIM905
+
+
+def test_an_operator_that_unity_may_not_read_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    export_actor(mlp(CONTINUOUS), CONTINUOUS, SHAPES, path)
+    before = path.read_bytes()
+    unreadable = FlatObservations(nn.Sequential(nn.Linear(11, 2), nn.GELU()))
+    with pytest.raises(
+        ExportError, match=r"a\.onnx: expected operators that every Unity version reads, got Erf"
+    ):
+        export_actor(unreadable, CONTINUOUS, SHAPES, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.onnx"]
+
+
+def test_what_torch_cannot_write_is_refused_with_torchs_reason(tmp_path: Path) -> None:
+    class Unwritable(nn.Module):
+        def forward(self, obs: list[Tensor]) -> Tensor:
+            return torch.linalg.eigvalsh(obs[0][:, :, None] * obs[0][:, None, :])[:, :2]
+
+    with pytest.raises(ExportError, match=r"a\.onnx: expected a network that torch can write .*eigvalsh"):
+        export_actor(Unwritable(), CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+
+
+def test_an_unused_critic_inside_the_actor_stays_out_of_the_file(tmp_path: Path) -> None:
+    actor = mlp(CONTINUOUS)
+    size = sum(p.numel() for p in actor.parameters())
+    actor.critic = nn.Linear(500, 500)
+    export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    weights = onnx.load(tmp_path / "a.onnx").graph.initializer
+    assert sum(int(np.prod(w.dims)) for w in weights if np.prod(w.dims) > 1) == size
+
+
+def test_weights_that_are_not_the_actors_are_refused(tmp_path: Path) -> None:
+    critic_weight = torch.ones(11, 500)
+
+    class Leaky(nn.Module):
+        def forward(self, obs: list[Tensor]) -> Tensor:
+            return (torch.cat(obs, 1) @ critic_weight)[:, :2]
+
+    with pytest.raises(ExportError, match=r"expected at most the actor's 0 numbers, got 5500"):
+        export_actor(Leaky(), CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class DependsOnBatch(nn.Module):
+    """Right for one row, as it is traced, and wrong for seven."""
+
+    def __init__(self, layout: ActionLayout) -> None:
+        super().__init__()
+        self.actor = mlp(layout)
+
+    def forward(self, obs: list[Tensor]) -> Tensor:
+        raw = self.actor(obs)
+        return raw if len(raw) == 1 else raw.flip(1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "output"),
+    [(CONTINUOUS, "continuous_actions"), (DISCRETE, "deterministic_discrete_actions")],
+    ids=["continuous", "discrete"],
+)
+def test_a_file_that_answers_otherwise_than_torch_is_refused(
+    layout: ActionLayout, output: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ExportError, match=rf"a\.onnx, output {output}: .*got a difference of 0\.\d+ at batch 7"
+    ):
+        export_actor(DependsOnBatch(layout), layout, SHAPES, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@ALL_LAYOUTS
+def test_weights_that_are_not_finite_are_refused(layout: ActionLayout, tmp_path: Path) -> None:
+    actor = mlp(layout)
+    layer(actor, 0).bias.data[:] = torch.nan
+    with pytest.raises(ExportError, match="got .* a value that is not finite"):
+        export_actor(actor, layout, SHAPES, tmp_path / "a.onnx")
+
+
+def test_rounding_of_large_observations_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    actor = FlatObservations(nn.Linear(4096, 8))
+    layout = ActionLayout(8)
+    obs = [np.random.default_rng(0).standard_normal((7, 4096)).astype(np.float32) * 1000]
+    assert isinstance(actor.network, nn.Linear)
+    weight = actor.network.weight.data
+    # A pair of opposite halves cancels exactly, save for rounding.
+    weight[:, 2048:] = -weight[:, :2048]
+    obs[0][:, 2048:] = obs[0][:, :2048]
+    weight[:, 2048:] += 1e-6
+    export_actor(actor, layout, [(4096,)], tmp_path / "a.onnx", sample_obs=obs)
+    monkeypatch.setattr(export_check, "ROUNDING_FACTOR", 0.0)
+    with pytest.raises(ExportError, match="continuous_actions"):
+        export_actor(actor, layout, [(4096,)], tmp_path / "b.onnx", sample_obs=obs)
+
+
+def test_equal_logits_are_no_error(tmp_path: Path) -> None:
+    actor = mlp(DISCRETE)
+    nn.init.zeros_(layer(actor, -1).weight)
+    nn.init.zeros_(layer(actor, -1).bias)
+    export_actor(actor, DISCRETE, SHAPES, tmp_path / "a.onnx")
+
+
+def test_the_actor_is_left_as_it_was(tmp_path: Path) -> None:
+    actor = mlp(CONTINUOUS, norm=True).train()
+    before = {name: value.clone() for name, value in actor.state_dict().items()}
+    export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "new" / "folder" / "a.onnx")
+    assert actor.training
+    assert all(torch.equal(value, before[name]) for name, value in actor.state_dict().items())
+
+
+def test_evaluation_mode_is_what_is_exported(tmp_path: Path) -> None:
+    actor = FlatObservations(nn.Sequential(nn.Linear(11, 32), nn.BatchNorm1d(32), nn.Linear(32, 2))).train()
+    actor(list(map(torch.from_numpy, observations(64))))
+    export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    obs = observations(5, seed=3)
+    expected = torch.tanh(actor.eval()(list(map(torch.from_numpy, obs)))).detach()
+    np.testing.assert_allclose(play(tmp_path / "a.onnx", obs)["continuous_actions"], expected, atol=1e-5)
+
+
+def test_torchs_default_device_does_not_matter(tmp_path: Path) -> None:
+    actor = mlp(HYBRID)
+    torch.set_default_device("meta")
+    try:
+        export_actor(actor, HYBRID, SHAPES, tmp_path / "a.onnx", sample_obs=observations(2))
+        assert torch.empty(1).device.type == "meta"
+    finally:
+        torch.set_default_device("cpu")
+    assert play(tmp_path / "a.onnx", observations(2), np.ones((2, 5)))
+
+
+def test_several_threads_may_export_at_once(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def work(index: int) -> None:
+        try:
+            export_actor(mlp(HYBRID), HYBRID, SHAPES, tmp_path / f"{index}.onnx")
+            export_actor(mlp(HYBRID), HYBRID, SHAPES, tmp_path / "same.onnx")
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.onnx", "1.onnx", "2.onnx", "3.onnx", "same.onnx"]
+
+
+def test_a_failed_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("Unity holds the file")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        export_actor(mlp(CONTINUOUS), CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnxruntime_the_file_is_written_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    export_check._onnxruntime.cache_clear()
+    monkeypatch.setattr(export_check.logger, "propagate", True)
+    try:
+        for name in ("a.onnx", "b.onnx"):
+            export_actor(mlp(CONTINUOUS), CONTINUOUS, SHAPES, tmp_path / name)
+    finally:
+        export_check._onnxruntime.cache_clear()
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "NOT compared" in caplog.text and "pip install onnxruntime" in caplog.text
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_takes_less_than_a_second(tmp_path: Path) -> None:
+    export_actor(mlp(CONTINUOUS, hidden=128), CONTINUOUS, SHAPES, tmp_path / "warm.onnx")
+    start = time.process_time()
+    export_actor(mlp(CONTINUOUS, hidden=128), CONTINUOUS, SHAPES, tmp_path / "a.onnx")
+    assert time.process_time() - start < 1
+
+
+def test_wrong_shapes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    with pytest.raises(ValueError, match=r"a\.onnx: expected at least one action to export, got none"):
+        export_actor(mlp(CONTINUOUS), ActionLayout(), SHAPES, path)
+    with pytest.raises(ValueError, match=r"expected the actor to return \(1, 5\) .* got \(1, 2\)"):
+        export_actor(mlp(CONTINUOUS), DISCRETE, SHAPES, path)
+    with pytest.raises(
+        ValueError, match=r"expected sample observations of shapes .* got \[\(4, 8\), \(4, 2\)\]"
+    ):
+        export_actor(
+            mlp(CONTINUOUS), CONTINUOUS, SHAPES, path, sample_obs=[np.zeros((4, 8)), np.zeros((4, 2))]
+        )
+    with pytest.raises(ValueError, match="at least one row"):
+        export_actor(
+            mlp(CONTINUOUS), CONTINUOUS, SHAPES, path, sample_obs=[np.zeros((0, 8)), np.zeros((0, 3))]
+        )
