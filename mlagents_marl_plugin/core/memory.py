@@ -3,6 +3,8 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -23,14 +25,28 @@ class _MemoryStatus(ctypes.Structure):
     ]
 
 
-def check_memory(where: str, capacity: int, bytes_per_step: int, device: torch.device) -> None:
-    """Raise a MemoryError that says what would fit, unless ``capacity`` steps fit on the device."""
+@contextmanager
+def buffer_memory(where: str, capacity: int, bytes_per_step: int, device: torch.device) -> Iterator[None]:
+    """Allocate a buffer of ``capacity`` steps within this context.
+
+    Raises:
+        MemoryError: if the device cannot hold it, before or while allocating; says what would fit.
+    """
     total = memory_bytes(device)
+    there = "too few bytes" if total is None else f"{total} bytes in all"
+    remedy = "lower buffer_size" if total is None else f"try buffer_size: {total * 4 // 5 // bytes_per_step}"
+    refusal = MemoryError(
+        f"{where}: expected a buffer_size that fits on {device}, got {capacity} steps of {bytes_per_step} bytes each "
+        f"and {there}; {remedy}"
+    )
     if total is not None and capacity * bytes_per_step > total:
-        raise MemoryError(
-            f"{where}: expected a buffer_size that fits on {device}, got {capacity} steps of {bytes_per_step} bytes each "
-            f"where there are {total} bytes; try buffer_size: {total * 4 // 5 // bytes_per_step}"
-        )
+        raise refusal
+    try:
+        yield
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise refusal from error
 
 
 def memory_bytes(device: torch.device) -> int | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.checks import check_shape
-from mlagents_marl_plugin.core.memory import check_memory
+from mlagents_marl_plugin.core.memory import buffer_memory
 from mlagents_marl_plugin.core.rows import RowLayout, zero_absent_action, zero_absent_obs
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
@@ -63,9 +63,9 @@ class Replay:
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device) if generator is None else generator
         self._layout = RowLayout.of(spec)
-        check_memory("Replay", capacity, self.bytes_per_step(spec), self.device)
-        self._rows = torch.zeros(capacity, self._layout.width, device=self.device)
-        self._successor = torch.full((capacity,), _OPEN, dtype=torch.int64, device=self.device)
+        with buffer_memory("Replay", capacity, self.bytes_per_step(spec), self.device):
+            self._rows = torch.zeros(capacity, self._layout.width, device=self.device)
+            self._successor = torch.full((capacity,), _OPEN, dtype=torch.int64, device=self.device)
         # Counts exist twice, so that neither the device nor the host has to ask the other.
         self._filled = torch.zeros((), dtype=torch.int64, device=self.device)
         self._complete = torch.zeros(capacity, dtype=torch.bool, device="cpu")
