@@ -9,8 +9,8 @@ from mlagents_marl_plugin.player.scene import Frame
 class AgentIds:
     """Knows which id sits on which seat.
 
-    A trainer's RESET does not end episodes in Unity, so ids outlive it. The seats of an area get consecutive ids,
-    whichever behaviours they belong to, since ids are issued in order of seats.
+    A trainer's RESET does not end episodes in Unity, so ids outlive it. The seats of an area get consecutive
+    ids, whichever behaviours they belong to, since ids are issued in order of seats.
     """
 
     def __init__(self, num_seats: int) -> None:
@@ -19,7 +19,7 @@ class AgentIds:
         self._next = 0
 
     def assign(self, frame: Frame) -> dict[str, NDArray[np.int64]]:
-        """The id of each row, by behaviour: ended rows keep their seat's id, the seat's next row gets a new one."""
+        """The id of each row, by behaviour: an ended row keeps its seat's id, the next one gets a new id."""
         ids = {}
         for behavior, rows in frame.items():
             ids[behavior] = self._id[rows.seat]

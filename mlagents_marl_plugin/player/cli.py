@@ -26,7 +26,8 @@ _USAGE_ERROR = 2
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    # numpy's arrays are small here, and several players share a machine: threads would only get in each other's way.
+    # numpy's arrays are small here, and several players share a machine: threads would only get in each
+    # other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     arguments = sys.argv[1:] if argv is None else argv
     program = Path(sys.argv[0]).name.removesuffix(".exe")
@@ -71,9 +72,9 @@ def _install(arguments: list[str]) -> int:
     part = mangled_part(folder)
     if part:
         print(
-            f"Warning: {folder} contains '{part}'. mlagents deletes '.app', '.exe', '.x86_64' and '.x86' anywhere in "
-            "the path given to --env, so it would not find these launchers by this path. Change to the folder and give "
-            "a path relative to it, or install into another folder.",
+            f"Warning: {folder} contains '{part}'. mlagents deletes '.app', '.exe', '.x86_64' and '.x86' "
+            "anywhere in the path given to --env, so it would not find these launchers by this path. Change to "
+            "the folder and give a path relative to it, or install into another folder.",
             file=sys.stderr,
         )
     return 0

@@ -1,13 +1,15 @@
 """The scene's own truth: one JSON line for every decision that it really made.
 
-Tests compare a trainer's replay with it. Each line is complete when the agent's next row (or its end) is known and
-reaches the file in one write, so the log survives a player that is killed. Every player process writes a file of its
-own, named after its port and process id, since the players of a run share one command line.
+Tests compare a trainer's replay with it. Each line is complete when the agent's next row (or its end) is
+known and reaches the file in one write, so the log survives a player that is killed. Every player process
+writes a file of its own, named after its port and process id, since the players of a run share one command
+line.
 
-Fields of a line: ``port``, ``pid``, ``resets`` (commands RESET so far), ``behavior``, ``agent`` (the id that Python
-sees), ``seat``, ``group``, ``decision`` (0 for the first since the episode began or was reset), ``obs`` (a list per
-sensor, flattened), ``continuous``, ``discrete``, ``reward``, ``group_reward``, ``done``, ``interrupted``,
-``next_obs`` (for an ended episode its final observation). A decision that RESET or a crash cut short has no line.
+Fields of a line: ``port``, ``pid``, ``resets`` (commands RESET so far), ``behavior``, ``agent`` (the id that
+Python sees), ``seat``, ``group``, ``decision`` (0 for the first since the episode began or was reset),
+``obs`` (a list per sensor, flattened), ``continuous``, ``discrete``, ``reward``, ``group_reward``, ``done``,
+``interrupted``, ``next_obs`` (for an ended episode its final observation). A decision that RESET or a crash
+cut short has no line.
 """
 
 import json

@@ -12,8 +12,8 @@ class Faults(NamedTuple):
 
     Attributes:
         crash_after: die after this many steps, without a word to the trainer; None is never.
-        crash_once: a file that the crashing player makes; while it exists no player crashes. So of all players of a
-            run, and of their successors, one dies.
+        crash_once: a file that the crashing player makes; while it exists no player crashes. So of all
+            players of a run, and of their successors, one dies.
     """
 
     crash_after: int | None = None

@@ -1,9 +1,9 @@
 """Launchers that mlagents finds like Unity builds of the player's scenes.
 
 mlagents looks for ``--env=FOLDER/Tennis`` at ``FOLDER/Tennis.x86_64`` on Linux, at
-``FOLDER/Tennis.app/Contents/MacOS/Tennis`` on macOS and at ``FOLDER/Tennis.exe`` on Windows. The first two can be shell
-scripts; a Windows launcher has to be a real program and is a copy of the installed ``marl-player.exe``, which knows its
-scene by its own name.
+``FOLDER/Tennis.app/Contents/MacOS/Tennis`` on macOS and at ``FOLDER/Tennis.exe`` on Windows. The first two
+can be shell scripts; a Windows launcher has to be a real program and is a copy of the installed
+``marl-player.exe``, which knows its scene by its own name.
 """
 
 import shutil
@@ -20,9 +20,10 @@ INSTALLED_SCENES = ("Tennis",)
 
 _SCRIPT = """\
 #!/bin/sh
-# A stand-in for a Unity build: mlagents-learn starts it, and it starts the player of the scene that this file is
-# named after. It needs a Python that can import mlagents_marl_plugin, and tries in order: MARL_PLAYER_PYTHON,
-# VIRTUAL_ENV, the one it was installed with (if any), .venv beside its folder, python3 and python on PATH.
+# A stand-in for a Unity build: mlagents-learn starts it, and it starts the player of the scene that this file
+# is named after. It needs a Python that can import mlagents_marl_plugin, and tries in order:
+# MARL_PLAYER_PYTHON, VIRTUAL_ENV, the one it was installed with (if any), .venv beside its folder, python3
+# and python on PATH.
 installed_with='{python}'
 scene=$(basename "$0" .x86_64)
 beside=$(dirname "$0")/../.venv/bin/python
@@ -32,15 +33,15 @@ can_play() {{
 sys.exit(None in map(find_spec, ("mlagents_marl_plugin", "mlagents_envs", "grpc", "numpy")))' 2>/dev/null
 }}
 
-for python in "$MARL_PLAYER_PYTHON" "${{VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}}" "$installed_with" "$beside" python3 python
-do
+in_venv=${{VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}}
+for python in "$MARL_PLAYER_PYTHON" "$in_venv" "$installed_with" "$beside" python3 python; do
     if [ -n "$python" ] && can_play "$python"; then
         exec "$python" -m mlagents_marl_plugin.player run "$scene" "$@"
     fi
 done
 
-message="$scene: found no Python that has mlagents_marl_plugin. Activate the environment in which you installed it, \
-or set MARL_PLAYER_PYTHON to its python."
+message="$scene: found no Python that has mlagents_marl_plugin. Activate the environment in which you \
+installed it, or set MARL_PLAYER_PYTHON to its python."
 echo "$message" >&2
 while [ $# -gt 1 ]; do
     case "$1" in -logfile | -logFile) echo "$message" > "$2" ;; esac

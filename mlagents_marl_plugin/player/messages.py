@@ -1,6 +1,7 @@
-"""Messages of the ML-Agents protocol 1.5.0: from a scene's rows to bytes, and from a trainer's answer to actions.
+"""Messages of the ML-Agents protocol 1.5.0: from a scene's rows to bytes, from an answer to actions.
 
-What is sent rarely is built with the protobuf library; agent infos, thousands a second, come from ``RowEncoder``.
+What is sent rarely is built with the protobuf library; agent infos, thousands a second, come from
+``RowEncoder``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def introduction(behaviors: Sequence[Behavior]) -> bytes:
 
 
 def tick(infos: Mapping[str, bytes], side_channel: bytes, introduced: bytes = b"") -> bytes:
-    """One tick's message: encoded infos by behaviour id, side-channel bytes, and an ``introduction`` if any."""
+    """One tick's message: encoded infos by behaviour id, side-channel bytes, an ``introduction`` if any."""
     parts = []
     for behavior, encoded in infos.items():
         entry = length_delimited(1, behavior.encode()) + length_delimited(2, encoded)
@@ -76,17 +77,17 @@ def read_actions(rl_input: UnityRLInputProto, behavior: Behavior, seat: NDArray[
     Raises:
         MessageError: if the number of actions or their size is not the one asked for.
     """
-    n, spec = len(seat), behavior.actions
-    shapes = (n, spec.continuous), (n, len(spec.branches))
+    n, num_continuous, num_branches = len(seat), behavior.actions.continuous, len(behavior.actions.branches)
     if behavior.id not in rl_input.agent_actions:
-        return Actions(seat, np.zeros(shapes[0], np.float32), np.zeros(shapes[1], np.int64))
+        return Actions(seat, np.zeros((n, num_continuous), np.float32), np.zeros((n, num_branches), np.int64))
     received = rl_input.agent_actions[behavior.id].value
     continuous = np.fromiter(chain.from_iterable(a.continuous_actions for a in received), np.float32)
     discrete = np.fromiter(chain.from_iterable(a.discrete_actions for a in received), np.int64)
-    if len(received) != n or (continuous.size, discrete.size) != (n * shapes[0][1], n * shapes[1][1]):
+    if len(received) != n or (continuous.size, discrete.size) != (n * num_continuous, n * num_branches):
         raise MessageError(
-            f"actions of {behavior.id}: expected {n} agents with {shapes[0][1]} continuous and {shapes[1][1]} "
-            f"discrete values each, got {len(received)} agents with {continuous.size} and {discrete.size} in all; "
+            f"actions of {behavior.id}: expected {n} agents with {num_continuous} continuous and "
+            f"{num_branches} discrete values each, got {len(received)} agents with {continuous.size} and "
+            f"{discrete.size} in all; "
             "answer every agent of the last decision steps, in their order"
         )
-    return Actions(seat, continuous.reshape(shapes[0]), discrete.reshape(shapes[1]))
+    return Actions(seat, continuous.reshape(n, num_continuous), discrete.reshape(n, num_branches))

@@ -41,8 +41,8 @@ def parse(entry: SceneEntry, arguments: list[str], in_editor: bool) -> argparse.
     Names of options may be written in any case, as Unity takes them.
 
     Args:
-        in_editor: the player stands in for the Editor's Play button (port 5004, waits without limit) and not for a
-            build that a trainer launched.
+        in_editor: the player stands in for the Editor's Play button (port 5004, waits without limit) and not
+            for a build that a trainer launched.
 
     Raises:
         OptionError: if an option is unknown or a value is wrong.
@@ -122,7 +122,7 @@ def _parser(entry: SceneEntry, in_editor: bool) -> argparse.ArgumentParser:
             parser.add_argument(name, help=argparse.SUPPRESS)
         else:
             parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    entry.add_options(parser.add_argument_group(f"options of {entry.name}"))
+    entry.add_options(parser)
     return parser
 
 

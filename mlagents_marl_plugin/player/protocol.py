@@ -67,7 +67,7 @@ class TrainerConnection:
         return True
 
     def exchange(self, message: bytes, timeout: float | None = None) -> UnityMessageProto:
-        """Send ``message`` and wait for the trainer's answer, as long as it takes to learn (or ``timeout`` seconds).
+        """Send ``message`` and wait for the trainer's answer, without limit or for ``timeout`` seconds.
 
         Raises:
             TrainerGone: if the connection ends.
@@ -86,7 +86,7 @@ class TrainerConnection:
             raise TrainerGone(f"{error.code().name}: {error.details()}") from error
 
     def say_good_bye(self) -> None:
-        """Tell the trainer that the player quits, as Unity does when Play is stopped; it may be gone already."""
+        """Tell the trainer, if it is still there, that the player quits, as Unity does at Stop."""
         try:
             self.exchange(bare(QUIT), timeout=_GOOD_BYE_SECONDS)
         except TrainerGone:

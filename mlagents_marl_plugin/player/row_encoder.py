@@ -1,13 +1,14 @@
 """Agent infos as protobuf bytes, for all rows of a behaviour at once.
 
-Building each info as a protobuf object would cost more than the physics. All infos of a behaviour have the same
-fields in the same lengths, so one is laid out once as a template with gaps, and numpy fills the gaps of all rows. Ids
-are written as varints padded to five bytes (a longer spelling that every parser reads), so that lengths stay equal.
-The tests parse the result with the protobuf library. PNG files differ in length, so their behaviours go through the
-library.
+Building each info as a protobuf object would cost more than the physics. All infos of a behaviour have the
+same fields in the same lengths, so one is laid out once as a template with gaps, and numpy fills the gaps of
+all rows. Ids are written as varints padded to five bytes (a longer spelling that every parser reads), so that
+lengths stay equal. The tests parse the result with the protobuf library. PNG files differ in length, so their
+behaviours go through the library.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from mlagents_envs.communicator_objects.agent_info_pb2 import AgentInfoProto
@@ -83,9 +84,9 @@ class _Template:
     def __init__(self) -> None:
         self.content = b""
         self.offsets: dict[str, int] = {}
-        self.formats: dict[str, object] = {}
+        self.formats: dict[str, Any] = {}
 
-    def gap(self, name: str, number: int, wire_type: int, format: object) -> None:
+    def gap(self, name: str, number: int, wire_type: int, format: Any) -> None:
         size = np.dtype(format).itemsize
         self.content += tag(number, wire_type) + (varint(size) if wire_type == _LENGTH_DELIMITED else b"")
         self.offsets[name], self.formats[name] = len(self.content), format

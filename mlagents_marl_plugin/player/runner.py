@@ -83,6 +83,6 @@ def open_log(path: Path | None, console: bool) -> logging.Logger:
 
 
 def _leave_interrupts_to_the_trainer() -> None:
-    """Ctrl-C reaches a launched player too on Windows; the trainer saves its models first and then ends the player."""
+    """On Windows Ctrl-C reaches a launched player too, but the trainer needs it until it has saved."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,8 @@
 """What a scene is to the player: behaviours, seats, and rows that report agents at a decision tick.
 
-A *seat* is one agent's place in the scene (area 3's left racket), numbered through over all behaviours from 0. Agents
-come and go on a seat; the session hands out the ids that Python sees, a new one for each new episode, in order of
-seats. A scene therefore never deals with ids, messages or ports.
+A *seat* is one agent's place in the scene (area 3's left racket), numbered through over all behaviours from
+0. Agents come and go on a seat; the session hands out the ids that Python sees, a new one for each new
+episode, in order of seats. A scene therefore never deals with ids, messages or ports.
 """
 
 from abc import ABC, abstractmethod
@@ -23,8 +23,8 @@ class SensorSpec:
 
     Attributes:
         shape: without the batch axis; (3, height, width) for a camera.
-        dimension_properties: ML-Agents' flag per axis (1 none, 2 translational equivariance, 4 variable size); empty
-            means unspecified.
+        dimension_properties: ML-Agents' flag per axis (1 none, 2 translational equivariance, 4 variable
+            size); empty means unspecified.
         goal_signal: the sensor carries a goal for the hypernetwork encoders.
         png: rows carry PNG bytes instead of float32 arrays.
     """
@@ -62,8 +62,8 @@ class Behavior:
 class Rows(NamedTuple):
     """Agents of one behaviour that end or ask for a decision at this tick, ``n`` rows.
 
-    A seat whose episode ends and begins again at the same tick has two rows: first the ended one (``done``, the last
-    reward, the final observation), later one for the new episode. ``None`` stands for all zero.
+    A seat whose episode ends and begins again at the same tick has two rows: first the ended one (``done``,
+    the last reward, the final observation), later one for the new episode. ``None`` stands for all zero.
 
     Attributes:
         seat: [n] int. Ended rows come before rows that ask for a decision.
@@ -106,11 +106,11 @@ class Scene(ABC):
 
     @abstractmethod
     def reset(self) -> Frame:
-        """Begin all areas anew and return the rows that ask for a first decision, with zero rewards."""
+        """Begin all areas anew; returns the rows that ask for a first decision, without rewards."""
 
     @abstractmethod
     def step(self, actions: Mapping[str, Actions]) -> Frame:
-        """Advance to the next decision tick. ``actions`` holds the behaviours that asked at the tick before."""
+        """Advance to the next decision tick; ``actions`` answers the behaviours that asked at the last."""
 
     def drain_statistics(self) -> list[Statistic]:
         """Statistics for TensorBoard gathered since the last call."""

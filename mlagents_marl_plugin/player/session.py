@@ -59,7 +59,8 @@ class Session:
 
         Raises:
             TrainerGone: if what listens on the port does not answer the handshake.
-            ProtocolMismatch, MessageError, SideChannelError, MessageTooLarge: if the two sides misunderstand each other.
+            ProtocolMismatch, MessageError, SideChannelError, MessageTooLarge: if the two sides misunderstand
+                each other.
         """
         settings = self._shake_hands()
         self._begin(settings)

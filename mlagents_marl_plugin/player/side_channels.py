@@ -1,7 +1,7 @@
 """The side channels of a Unity scene: engine configuration and environment parameters in, statistics out.
 
-Wire format of one message: 16 bytes channel id (little-endian UUID), int32 length, payload. Channels that the player
-does not know are ignored, as a scene without the channel ignores them; so is training analytics.
+Wire format of one message: 16 bytes channel id (little-endian UUID), int32 length, payload. Channels that the
+player does not know are ignored, as a scene without the channel ignores them; so is training analytics.
 """
 
 import logging
@@ -75,7 +75,7 @@ class _Reader:
 
 
 class EnvironmentParameters:
-    """Named floats that the trainer sets (curriculum, randomisation); a sampler is drawn from at every ``get``."""
+    """Named floats that the trainer sets; a sampler (randomisation) is drawn from at every ``get``."""
 
     def __init__(self) -> None:
         self._draw: dict[str, Callable[[], float]] = {}
@@ -89,7 +89,7 @@ class EnvironmentParameters:
         self._draw[name] = lambda: value
 
     def set_sampler(self, name: str, kind: int, seed: int, numbers: list[float]) -> None:
-        """``kind`` 0: uniform in [low, high]; 1: normal (mean, deviation); 2: uniform over intervals [a, b, c, d, ...]."""
+        """``kind`` 0: uniform (low, high); 1: normal (mean, deviation); 2: uniform over (a, b), (c, d), ..."""
         random = np.random.default_rng(seed % 2**32)
         if kind == 0:
             low, high = numbers
@@ -118,9 +118,9 @@ class SideChannels:
     Attributes:
         parameters: the environment parameters as last set.
         time_scale: as last set by the trainer. It is only noted: the player always runs as fast as it can.
-        wants_statistics: report statistics to this trainer. A trainer without a statistics channel prints a warning
-            for each of them, and the number of its lines grows with the square (each warning adds a log handler). So
-            they go to whoever sets the engine's whole configuration first, as mlagents-learn does, or on demand.
+        wants_statistics: report statistics to this trainer. A trainer without a statistics channel prints a
+            warning for each of them, in lines that grow with the square (each warning adds a log handler). So
+            they go to whoever sets the engine's whole configuration, as mlagents-learn does, or on demand.
     """
 
     def __init__(self, log: logging.Logger, wants_statistics: bool = False) -> None:

@@ -1,8 +1,9 @@
 """Notices a trainer that was killed while its environment worker lives on.
 
-mlagents-learn forks a worker per environment, and on Linux a forked worker holds copies of its own pipe's other end:
-when the trainer is killed, the worker waits for ever, and so would the player behind it. The player therefore watches
-the worker's parent. Elsewhere workers are started afresh and end by themselves, and the connection with them.
+mlagents-learn forks a worker per environment, and on Linux a forked worker holds copies of its own pipe's
+other end: when the trainer is killed, the worker waits for ever, and so would the player behind it. The
+player therefore watches the worker's parent. Elsewhere workers are started afresh and end by themselves, and
+the connection with them.
 """
 
 import logging
@@ -16,7 +17,7 @@ TRAINER_KILLED_EXIT_CODE = 0
 
 
 def watch_forked_parent(log: logging.Logger) -> None:
-    """End this process within seconds of the trainer's death, if the process that launched it is a forked worker."""
+    """End this process within seconds of its trainer's death, if a forked worker launched it."""
     worker = os.getppid()
     trainer = _trainer_of_forked_worker(worker)
     if trainer is None:

@@ -36,6 +36,11 @@ SCENES = {
             "two rackets keep a ball over the net (Udacity rules); 24 observations, 2 continuous actions",
             "mlagents_marl_plugin.player.scenes.tennis_scene",
         ),
+        SceneEntry(
+            "Counter",
+            "agents that see who they are and count their steps; for tests of trainers",
+            "mlagents_marl_plugin.player.scenes.counter",
+        ),
     )
 }
 

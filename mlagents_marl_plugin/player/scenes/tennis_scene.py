@@ -1,6 +1,7 @@
 """Tennis as a scene: ``TennisWorld``'s arrays by area and agent become rows by seat.
 
-Seat ``2 * area`` is B (right), ``2 * area + 1`` is A (left), in the order in which the original lists its agents.
+Seat ``2 * area`` is B (right), ``2 * area + 1`` is A (left), in the order in which the original lists its
+agents.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -26,37 +27,39 @@ _ACTIONS = ActionSpec(continuous=2)
 
 
 def add_options(parser: ArgumentParser) -> None:
+    """Declare what a user may change about the scene."""
     defaults = TennisOptions()
-    parser.add_argument(
+    options = parser.add_argument_group("options of Tennis")
+    options.add_argument(
         "--group-ids",
         action="store_true",
         help="the two agents of a court form a SimpleMultiAgentGroup (group ids 1, 2, ...)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--teams",
         action="store_true",
-        help="the two agents of a court play on teams 0 and 1: behaviours Tennis?team=0 (B) and Tennis?team=1 (A)",
+        help="the agents of a court play on two teams: behaviours Tennis?team=0 (B) and Tennis?team=1 (A)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--true-ball-velocity",
         action="store_true",
         help="observe the ball's velocity where the original repeats the racket's",
     )
-    parser.add_argument(
+    options.add_argument(
         "--num-stacked",
         type=int,
         default=defaults.num_stacked,
         metavar="K",
         help="frames of 8 numbers in an observation (default %(default)s)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--reward-scale",
         type=float,
         default=defaults.reward_scale,
         metavar="X",
         help="factor on every reward (default %(default)s)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--max-decisions",
         type=int,
         default=defaults.max_decisions,
@@ -80,13 +83,14 @@ def options_from(arguments: Namespace) -> TennisOptions:
 
 
 def create(settings: SceneSettings) -> Scene:
+    """The scene as the command line asks for it."""
     arguments = settings.options
     world = TennisWorld(settings.num_areas, settings.seed, options_from(arguments))
     return TennisScene(world, group_ids=arguments.group_ids, teams=arguments.teams)
 
 
 class TennisScene(Scene):
-    """Shows a ``TennisWorld`` as Unity shows it: an ended rally's last rows and the next rally's first in one tick."""
+    """Shows a ``TennisWorld``: an ended rally's last rows come with the next rally's first."""
 
     def __init__(self, world: TennisWorld, group_ids: bool = False, teams: bool = False) -> None:
         self._world = world
