@@ -1,4 +1,4 @@
-"""Packaging. Everything else about the project lives in pyproject.toml."""
+"""Packaging. The readme and the settings of all tools stand in pyproject.toml."""
 
 from setuptools import find_packages, setup
 
@@ -6,17 +6,21 @@ setup(
     name="mlagents_marl_plugin",
     version="0.1.0",
     description="Multi-agent trainers (MADDPG, MATD3, ...) for Unity ML-Agents, inside the stock mlagents-learn",
-    long_description=open("README.md", encoding="utf-8").read(),
-    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.10",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["mlagents_marl_plugin", "mlagents_marl_plugin.*"]),
     package_data={"mlagents_marl_plugin": ["py.typed"]},
-    # mlagents 1.1.0 itself asks for <= 3.10.12 although later patches work; see README, "Python".
+    # mlagents 1.1.0 itself asks for <= 3.10.12, although it runs on later patches; see README, "Install".
     python_requires=">=3.10.1,<3.11",
     install_requires=[
         "mlagents==1.1.0",
         "mlagents-envs==1.1.0",
-        # From 2.9 on torch exports ONNX through another exporter, which the host's pinned onnx cannot serve.
+        # From 2.9 on torch exports through another exporter by default, which the host's pinned onnx cannot serve.
         "torch>=2.1.1,<2.9",
         # The host imports pkg_resources.
         "setuptools<81",
