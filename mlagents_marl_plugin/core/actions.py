@@ -1,11 +1,13 @@
 """From the raw output of a network to an encoded action, and from there to what the host sends to Unity.
 
-An encoded action holds the continuous values in [-1, 1], then a one-hot vector per discrete branch; its width is
-``layout.size``. ``raw`` is what a network's head puts out, equally wide: values before tanh, then one logit per choice.
-``allowed`` says which choices are permitted, [..., num_choices] as bool or 0/1; width 0 permits everything. Unity never
-forbids a whole branch, but a padded row may: such a branch counts as wholly permitted, so that its result stays finite.
+An encoded action holds the continuous values in [-1, 1], then a one-hot vector per discrete branch; its width
+is ``layout.size``. ``raw`` is what a network's head puts out, equally wide: values before tanh, then one
+logit per choice. ``allowed`` says which choices are permitted, [..., num_choices] as bool or 0/1; width 0
+permits everything. Unity never forbids a whole branch, but a padded row may: such a branch counts as wholly
+permitted, so that its result stays finite.
 
-Nothing here waits for the device or depends on the data for its shapes, so all of it can be captured in a CUDA graph.
+Nothing here waits for the device or depends on the data for its shapes, so all of it can be captured in a
+CUDA graph.
 """
 
 from collections.abc import Callable
@@ -36,7 +38,7 @@ def sample(
 ) -> Tensor:
     """A draw from the policy: tanh without noise (that is exploration's), and a categorical draw per branch.
 
-    The draw is the Gumbel-max trick: the largest of ``logit + Gumbel noise`` is distributed as softmax(logit).
+    The draw is the Gumbel-max trick: the largest of ``logit + Gumbel noise`` is distributed as the softmax.
 
     Args:
         raw: [..., layout.size].
@@ -132,14 +134,14 @@ def encode(layout: ActionLayout, continuous: Tensor, discrete: Tensor) -> Tensor
         [R, layout.size] float32.
 
     Raises:
-        ValueError: if a width differs from the layout, or (checked on the CPU only, where it costs no wait) an index
-            lies outside its branch.
+        ValueError: if a width differs from the layout, or (checked on the CPU only, where it costs no wait)
+            an index lies outside its branch.
     """
     expected = (layout.continuous, len(layout.branches))
     if (continuous.shape[-1], discrete.shape[-1]) != expected:
         raise ValueError(
             f"encode: expected {expected[0]} continuous values and {expected[1]} branches, "
-            f"got {continuous.shape[-1]} and {discrete.shape[-1]}; pass the actions of this layout's own behaviour"
+            f"got {continuous.shape[-1]} and {discrete.shape[-1]}; pass the actions of this behaviour"
         )
     parts = [continuous.float()]
     for branch, num_choices in enumerate(layout.branches):
@@ -147,7 +149,7 @@ def encode(layout: ActionLayout, continuous: Tensor, discrete: Tensor) -> Tensor
         if index.device.type == "cpu" and bool(((index < 0) | (index >= num_choices)).any()):
             raise ValueError(
                 f"encode: expected choices 0 to {num_choices - 1} in branch {branch}, "
-                f"got {int(index.min())} to {int(index.max())}; pass the actions of this layout's own behaviour"
+                f"got {int(index.min())} to {int(index.max())}; pass the actions of this behaviour"
             )
         parts.append((index == torch.arange(num_choices, device=index.device)).float())
     return torch.cat(parts, -1)

@@ -1,7 +1,7 @@
 """Exploration for deterministic policies: noise on continuous actions, random choices, and how both fade.
 
-A *member* is whoever keeps a noise process of its own, one agent in one area; the caller numbers them from 0 and may
-reuse a number after `reset`. Numbers stand on the CPU, everything else on the acting device.
+A *member* is whoever keeps a noise process of its own, one agent in one area; the caller numbers them from 0
+and may reuse a number after `reset`. Numbers stand on the CPU, everything else on the acting device.
 """
 
 from dataclasses import dataclass
@@ -60,10 +60,10 @@ class GaussianNoise:
 
 
 class OrnsteinUhlenbeck:
-    """Noise that drifts: ``x <- (1 - theta) x + sqrt(2 theta - theta^2) * normal``, from 0 at the start of an episode.
+    """Noise that drifts: ``x <- (1 - theta) x + sqrt(2 theta - theta^2) * normal``, from 0 on.
 
-    The factor makes the settled deviation 1, so that a scale means the same for both kinds of noise. In these units the
-    usual theta 0.15 with sigma 0.2 is a scale of 0.38.
+    The factor makes the settled deviation 1, so that a scale means the same for both kinds of noise. In these
+    units the usual theta 0.15 with sigma 0.2 is a scale of 0.38.
 
     Source: Lillicrap et al. 2016, section 7, https://arxiv.org/abs/1509.02971
     """
@@ -123,8 +123,8 @@ class OrnsteinUhlenbeck:
         if not isinstance(got, Tensor) or got.dim() != 2:
             shape = tuple(got.shape) if isinstance(got, Tensor) else None
             raise ValueError(
-                f"OrnsteinUhlenbeck.load_state_dict: expected 'state' of shape (members, width), got {shape}; "
-                "the checkpoint was made with another noise"
+                f"OrnsteinUhlenbeck.load_state_dict: expected 'state' of shape (members, width), "
+                f"got {shape}; the checkpoint was made with another noise"
             )
         self._state = got.to(self._state.device, copy=True)
 
@@ -180,9 +180,9 @@ class ExplorationSchedule:
 class Explorer:
     """Turns the policy's actions of one behaviour into actions that explore.
 
-    Continuous values get noise and are clipped to [-1, 1]. Discrete branches explore already, since the policy draws
-    them (`actions.sample`); a policy that has become sure of a bad choice does not, for which ``epsilon`` replaces the
-    choice of a branch by a uniformly random permitted one. It fades like the noise.
+    Continuous values get noise and are clipped to [-1, 1]. Discrete branches explore already, since the
+    policy draws them (`actions.sample`); a policy that has become sure of a bad choice does not, for which
+    ``epsilon`` replaces the choice of a branch by a uniformly random permitted one. It fades like the noise.
     """
 
     def __init__(

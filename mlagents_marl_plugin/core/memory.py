@@ -1,4 +1,4 @@
-"""How much memory a device has, so that a buffer that cannot fit is refused before the machine starts to swap."""
+"""How much memory a device has, so that too large a buffer is refused before the machine starts to swap."""
 
 import ctypes
 import os
@@ -36,8 +36,8 @@ def buffer_memory(where: str, capacity: int, bytes_per_step: int, device: torch.
     there = "too few bytes" if total is None else f"{total} bytes in all"
     remedy = "lower buffer_size" if total is None else f"try buffer_size: {total * 4 // 5 // bytes_per_step}"
     refusal = MemoryError(
-        f"{where}: expected a buffer_size that fits on {device}, got {capacity} steps of {bytes_per_step} bytes each "
-        f"and {there}; {remedy}"
+        f"{where}: expected a buffer_size that fits on {device}, got {capacity} steps of "
+        f"{bytes_per_step} bytes each and {there}; {remedy}"
     )
     if total is not None and capacity * bytes_per_step > total:
         raise refusal
@@ -52,7 +52,8 @@ def buffer_memory(where: str, capacity: int, bytes_per_step: int, device: torch.
 def memory_bytes(device: torch.device) -> int | None:
     """Bytes that a device could give: free memory of a CUDA GPU, all memory of the machine for the CPU.
 
-    The machine's whole memory is the bound, not what is free now: page caches count as used and would be given up.
+    The machine's whole memory is the bound, not what is free now: page caches count as used and would be
+    given up.
 
     Returns:
         Bytes, or None where the system does not say.

@@ -1,10 +1,12 @@
 """Replay memory that stores each group step once.
 
-Next observations and n-step returns are looked up when a batch is drawn, so a step costs its own size and nothing is
-copied ahead of time. A *lane* is a chain of rows: every row knows its successor, until a cut ends the chain.
+Next observations and n-step returns are looked up when a batch is drawn, so a step costs its own size and
+nothing is copied ahead of time. A *lane* is a chain of rows: every row knows its successor, until a cut ends
+the chain.
 
-Rows are numbered by a sequence that never repeats; number ``id`` lives in place ``id % capacity`` until the ring comes
-round. A successor is always the younger of the two, so a row that is still there has its successor as well.
+Rows are numbered by a sequence that never repeats; number ``id`` lives in place ``id % capacity`` until the
+ring comes round. A successor is always the younger of the two, so a row that is still there has its successor
+as well.
 """
 
 import logging
@@ -32,8 +34,8 @@ class Replay:
 
     Not thread-safe: whoever adds rows while another thread samples holds a lock around both.
 
-    `sample` can be captured in a CUDA graph with which ``generator`` is registered; what is appended later is found by
-    replays of the graph as well, since the number of rows is read on the device.
+    `sample` can be captured in a CUDA graph with which ``generator`` is registered; what is appended later is
+    found by replays of the graph as well, since the number of rows is read on the device.
     """
 
     def __init__(
@@ -104,7 +106,8 @@ class Replay:
         num_rows = obs.shape[0]
         if num_rows > self.capacity:
             raise ValueError(
-                f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; raise buffer_size"
+                f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; "
+                "raise buffer_size"
             )
         block = torch.zeros(num_rows, self._layout.width, device=obs.device)
         for name, value in (("obs", obs), ("agent_mask", agent_mask), ("allowed", allowed)):
@@ -144,12 +147,12 @@ class Replay:
             value_mask: [M, N] bool or 0/1: the slot's return is to be learnt.
             terminated: [M, N] bool or 0/1: nothing follows for the slot, no bootstrap.
             next_rows: [M] int64 on the CPU, the row that shows what came of it.
-            cut: [M] bool or 0/1: the successor is only the end of a lane (the observation at an end or a time limit, or
-                where a member left), so an n-step return stops there and bootstraps from it.
+            cut: [M] bool or 0/1: the successor is only the end of a lane (the observation at an end or a time
+                limit, or where a member left), so an n-step return stops there and bootstraps from it.
 
         Raises:
-            ValueError: if a shape is wrong, or a row is unknown, was completed before, or is not older than its
-                successor. Nothing is changed then.
+            ValueError: if a shape is wrong, or a row is unknown, was completed before, or is not older than
+                its successor. Nothing is changed then.
         """
         layout, num_rows = self._layout, rows.shape[0]
         block = torch.zeros(num_rows, layout.cut.stop - layout.action.start, device=action.device)
@@ -179,17 +182,18 @@ class Replay:
     ) -> Batch:
         """Transitions drawn uniformly, with replacement, over the rows that can be sampled.
 
-        The reward is ``sum_{k<m} discount^k * reward_k`` and ``bootstrap`` is ``discount^m``, over ``m <= n_step`` rows:
-        a return ends at a cut, or where the next outcome is not known yet. For a slot that terminated nothing counts
-        afterwards. Shapes are static and nothing waits for the device. In the rare case that no candidate of a sample
-        can be used, a row with all masks 0 takes its place and weighs nothing.
+        The reward is ``sum_{k<m} discount^k * reward_k`` and ``bootstrap`` is ``discount^m``, over m rows,
+        at most ``n_step``: a return ends at a cut, or where the next outcome is not known yet. For a slot that
+        terminated nothing counts afterwards. Shapes are static and nothing waits for the device. In the rare
+        case that no candidate of a sample can be used, a row with all masks 0 takes its place and weighs
+        nothing.
 
         Args:
             batch_size: number of samples B.
             n_step: largest number of steps m, at least 1.
             discount: gamma per step, in [0, 1].
-            non_positive_share: in (0, 1]. Below 1, a row in which no slot was rewarded above 0 is taken with this
-                probability relative to the others. For the time when rewards are rare.
+            non_positive_share: in (0, 1]. Below 1, a row in which no slot was rewarded above 0 is taken with
+                this probability relative to the others. For the time when rewards are rare.
 
         Raises:
             ValueError: if there is nothing to sample.
@@ -222,7 +226,7 @@ class Replay:
         )
 
     def _draw(self, batch_size: int, non_positive_share: float) -> tuple[Tensor, Tensor]:
-        """Places [B] of rows and of their successors; the latter is negative where no candidate was usable."""
+        """Places [B] of rows and of their successors; the latter is negative where none was usable."""
         thinned = non_positive_share < 1.0
         shape = (batch_size, _CANDIDATES_THINNED if thinned else _CANDIDATES)
         drawn = torch.empty(shape, dtype=torch.int64, device=self.device).random_(generator=self.generator)
@@ -239,7 +243,7 @@ class Replay:
     def _look_ahead(
         self, row: Tensor, last: Tensor, n_step: int, discount: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reward [B, N] and bootstrap [B, N] over up to ``n_step`` rows, and the place [B] of the last successor."""
+        """Reward and bootstrap [B, N] over up to ``n_step`` rows, and the place [B] of the last successor."""
         layout = self._layout
         reward, alive = row[:, layout.reward], 1.0 - row[:, layout.terminated]
         power = torch.full_like(row[:, layout.cut], discount)
@@ -257,7 +261,7 @@ class Replay:
         return reward, power * alive, last
 
     def metrics(self) -> dict[str, float]:
-        """Rows that can be sampled, their age (group steps added since) and completions that came too late."""
+        """Rows that can be sampled, their age (group steps added since), completions that came too late."""
         age = (self._next_id - 1 - self._complete.nonzero()) % self.capacity
         return {
             "size": float(self._num_complete),
@@ -288,11 +292,11 @@ class Replay:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` stopped.
 
-        Another capacity is accepted: the youngest rows that fit are kept and numbered from 0. On another type of device
-        the random state cannot go on; the present one stays, with a warning.
+        With another capacity the youngest rows that fit are kept, and numbered from 0. On another type of
+        device the random state cannot go on; the present one stays, with a warning.
 
         Raises:
-            ValueError: if an entry is missing or its shape does not fit; names the entry. Nothing is changed then.
+            ValueError: if an entry is missing or misshapen; names it. Nothing is changed then.
         """
         missing = [name for name in _ENTRIES if name not in state]
         if missing:
@@ -329,7 +333,7 @@ class Replay:
         self._filled.fill_(kept)
 
     def _pieces(self, first_id: int, num_rows: int) -> Iterator[tuple[slice, slice]]:
-        """Where consecutive rows live, and which of them: two pieces, since the ring may come round among them."""
+        """Where consecutive rows live, and which of them, in two pieces: the ring may come round between."""
         start = first_id % self.capacity
         at_end = min(num_rows, self.capacity - start)
         yield slice(start, start + at_end), slice(0, at_end)

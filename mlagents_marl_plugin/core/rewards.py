@@ -46,9 +46,10 @@ def share_rewards(
     """Each slot's reward, ``own share + group``; the group's reward is counted exactly once.
 
     The own share is, with the mean and the sum over those present:
-    INDIVIDUAL ``r_i``; GROUP_MEAN ``mean(r)``; GROUP_SUM ``sum(r)``; MIXED ``mix * mean(r) + (1 - mix) * r_i``.
-    Absent slots have ``r_i = 0``, whatever stands there (NaN too), and get what the others share: one who died for its
-    group still learns from how it went on. The mean is the default for teams, since the sum grows with their size.
+    INDIVIDUAL ``r_i``; GROUP_MEAN ``mean(r)``; GROUP_SUM ``sum(r)``;
+    MIXED ``mix * mean(r) + (1 - mix) * r_i``. Absent slots have ``r_i = 0``, whatever stands there (NaN too), and get what the others share: one
+    who died for its group still learns from how it went on. The mean is the default for teams, since the sum
+    grows with their size.
 
     Args:
         individual: [M, N] each slot's own reward.
@@ -82,8 +83,8 @@ def share_rewards(
 class RewardShaping:
     """Changes rewards before they are shared and learnt from; scores keep to the scene's own.
 
-    In this order: the user's function replaces the individual rewards; rewards above 0, the group's too, are scaled;
-    each slot that is present and does not terminate gets the survival bonus.
+    In this order: the user's function replaces the individual rewards; rewards above 0, the group's too, are
+    scaled; each slot that is present and does not terminate gets the survival bonus.
     """
 
     def __init__(
@@ -91,16 +92,19 @@ class RewardShaping:
     ) -> None:
         """
         Args:
-            positive_reward_scale: factor on rewards above 0; at least 0. More than 1 makes rare successes count.
+            positive_reward_scale: factor on rewards above 0; at least 0. More than 1 makes rare successes
+                count.
             survival_bonus: added per step.
-            function: import path ``module:function`` of a `RewardFunction`; modules in the working directory are found.
+            function: import path ``module:function`` of a `RewardFunction`; modules in the working directory
+                are found.
 
         Raises:
             ValueError: if the scale is negative or the function cannot be loaded.
         """
         if positive_reward_scale < 0.0:
             raise ValueError(
-                f"positive_reward_scale: expected at least 0, got {positive_reward_scale}; 1 leaves rewards as they are"
+                f"positive_reward_scale: expected at least 0, got {positive_reward_scale}; "
+                "1 leaves rewards as they are"
             )
         self._scale = positive_reward_scale
         self._bonus = survival_bonus
@@ -132,8 +136,8 @@ class RewardShaping:
         else:
             return reward.detach()
         raise ValueError(
-            f"reward function '{self._path}': expected {expected}, got {got}; return one reward per row and agent, "
-            "computed from step.reward and the like"
+            f"reward function '{self._path}': expected {expected}, got {got}; "
+            "return one reward per row and agent, computed from step.reward and the like"
         )
 
 
@@ -141,7 +145,7 @@ def load_reward_function(path: str) -> RewardFunction:
     """The function at an import path ``module:function``.
 
     Raises:
-        ValueError: if the path is not of that form, or nothing callable is found there; says which part failed.
+        ValueError: if the path is not of that form or nothing callable is found; says which part failed.
     """
     module_name, colon, name = path.partition(":")
     if not (colon and module_name and name):
@@ -164,5 +168,6 @@ def load_reward_function(path: str) -> RewardFunction:
         return found
     got = "nothing of that name" if function is None else f"a {type(function).__name__}"
     raise ValueError(
-        f"reward function '{path}': expected a function {name} in {module.__file__}, got {got}; check the spelling"
+        f"reward function '{path}': expected a function {name} in {module.__file__}, got {got}; "
+        "check the spelling"
     )

@@ -10,8 +10,8 @@ from mlagents_marl_plugin.core.types import GroupSpec
 class RowLayout(NamedTuple):
     """Where each part stands in a row.
 
-    Observation and action are neighbours, so that ``row[:, :obs + action]`` is a critic's input without a copy. All that
-    is known only afterwards (action to cut) is one block, ``outcome``.
+    Observation and action are neighbours, so that ``row[:, :obs + action]`` is a critic's input without a
+    copy. All that is known only afterwards (action to cut) is one block, ``outcome``.
     """
 
     obs: slice
