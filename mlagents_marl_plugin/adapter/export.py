@@ -1,10 +1,10 @@
-"""Writes an actor as the ``.onnx`` file that Unity loads, and runs the file against torch before anyone else does.
+"""Writes an actor as the ``.onnx`` file that Unity loads, and compares the file with torch first.
 
-Names, constants and shapes are those of the host's own files, which Unity checks on import. The file holds the actor and
-nothing else. What Unity plays with *Deterministic Inference* unticked is ``continuous_actions`` and
-``discrete_actions``; by default both are the greedy action here, since that is the policy whose score was measured (and the
-only one that a network of action values has). ``sample_discrete`` draws the choices from softmax(logits) instead, as the
-host's own trainers do: for policies that are trained as distributions.
+Names, constants and shapes are those of the host's own files, which Unity checks on import. The file holds
+the actor and nothing else. What Unity plays with *Deterministic Inference* unticked is ``continuous_actions``
+and ``discrete_actions``; by default both are the greedy action here, since that is the policy whose score was
+measured (and the only one that a network of action values has). ``sample_discrete`` draws the choices from
+softmax(logits) instead, as the host's own trainers do: for policies that are trained as distributions.
 """
 
 import copy
@@ -49,7 +49,7 @@ DISCRETE_OUTPUTS = (
 
 
 class FlatObservations(nn.Module):
-    """Lets a network that reads one flat vector be exported: concatenates the observations, [B, *shape] each, to [B, O]."""
+    """Puts the observations, [B, *shape] each, together as the one vector [B, O] that ``network`` reads."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -72,21 +72,21 @@ def export_actor(
 ) -> None:
     """Writes ``path`` if the file computes what ``actor`` does; otherwise leaves whatever was there before.
 
-    The actor may live on any device and is not changed; everything here happens on a copy on the CPU. Safe to call from
-    several threads, as long as nobody updates the actor meanwhile.
+    The actor may live on any device and is not changed; everything here happens on a copy on the CPU. Safe to
+    call from several threads, as long as nobody updates the actor meanwhile.
 
     Args:
-        actor: maps the list of observations, [B, *shape] each, to raw head outputs [B, layout.size]: values before tanh,
-            then one logit per choice. `FlatObservations` wraps a network that reads one flat vector.
+        actor: maps the list of observations, [B, *shape] each, to raw head outputs [B, layout.size]: values
+            before tanh, then one logit per choice. Wrap a network of one flat vector in `FlatObservations`.
         layout: the actions; at least one.
         observation_shapes: of one agent, in the order of the behaviour's sensors.
         path: where to; folders are made.
-        sample_obs: real observations to compare on, [R, *shape] each with R >= 1; None compares on random ones.
-        sample_discrete: what Unity plays without *Deterministic Inference*: draws (True) or the greedy choice.
+        sample_obs: real observations to compare on, [R, *shape] each with R >= 1; None takes random ones.
+        sample_discrete: Unity draws the choices where *Deterministic Inference* is off; False: greedy there too.
 
     Raises:
-        ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does not compute
-            what torch computes. Nothing is written then.
+        ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does
+            not compute what torch computes. Nothing is written then.
         ValueError: the actor's output or the observations do not have the shapes announced.
     """
     where = Path(path)
@@ -105,8 +105,8 @@ def export_actor(
             data = _to_onnx(_UnityActor(copied, layout, sample_discrete), layout, observation_shapes)
         except RuntimeError as error:
             raise ExportError(
-                f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that it cannot "
-                f"({error}); the checkpoint (.pt) was written: change the network to use other operations"
+                f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that "
+                f"it cannot ({error}); the checkpoint (.pt) was written: use other operations in the network"
             ) from error
         num_weights = sum(tensor.numel() for tensor in (*copied.parameters(), *copied.buffers()))
         FileCheck(where.name, layout, num_weights, sample_discrete).run(data, references)
@@ -149,7 +149,7 @@ class _UnityActor(nn.Module):
             branch = slice(start, start + size)
             start += size
             allowed = action_masks[:, branch]
-            # Products and sums only, as in the host's own files: every version of Unity's importers reads them.
+            # Products and sums only, as in the host's own files: all of Unity's importers read them.
             logit = logits[:, branch] * allowed + FORBIDDEN_LOGIT * (allowed * -1.0 + 1.0)
             greedy.append(logit.argmax(1, keepdim=True))
             if self.sample_discrete:
@@ -211,7 +211,7 @@ def _observations(
     if got != [tuple(shape) for shape in shapes] or any(len(sample) == 0 for sample in sample_obs):
         raise ValueError(
             f"{name}: expected sample observations of shapes {list(shapes)} with at least one row, got "
-            f"{[sample.shape for sample in sample_obs]}; pass rows of this behaviour's own observations, or None"
+            f"{[sample.shape for sample in sample_obs]}; pass this behaviour's own rows, or None"
         )
     return [
         torch.from_numpy(np.resize(sample, (batch, *sample.shape[1:])).astype(np.float32))
@@ -224,8 +224,8 @@ def _reference(actor: nn.Module, layout: ActionLayout, observations: list[Tensor
     raw = actor(observations)
     if tuple(raw.shape) != (batch, layout.size):
         raise ValueError(
-            f"export: expected the actor to return {(batch, layout.size)} (rows, actions), got {tuple(raw.shape)}; "
-            "it must give one value per continuous action and one logit per choice"
+            f"export: expected the actor to return {(batch, layout.size)} (rows, actions), got "
+            f"{tuple(raw.shape)}; it must give one value per continuous action and one logit per choice"
         )
     allowed = _some_allowed(layout, batch)
     feed = {TensorNames.get_observation_name(i): obs.numpy() for i, obs in enumerate(observations)}

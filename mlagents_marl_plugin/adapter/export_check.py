@@ -1,4 +1,4 @@
-"""Checks an exported file before it is written: what Unity can read, what the actor holds, what torch computes."""
+"""Checks an exported file before it is written: Unity can read it, and it computes what torch does."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +17,18 @@ from mlagents_marl_plugin.core.types import ActionLayout
 logger = get_logger(__name__)
 
 TOLERANCE = 1e-5
-# How much further than float32 itself strays from float64 a file may stray, where that is above TOLERANCE: large
-# unnormalised observations cancel, and two correct programs then add up the same numbers in another order.
+# How much further than float32 itself strays from float64 a file may stray, where that is above TOLERANCE:
+# large unnormalised observations cancel, and correct programs may add up the same numbers in any order.
 ROUNDING_FACTOR = 10.0
 
-# Read by the importers of Sentis 1.x and 2.x (now the Inference Engine), which the Unity packages 3.0 and 4.0 use that go
-# with mlagents 1.1.0. No importer reads GRU, and Unity's own exports hold none: recurrent cells come in primitive form.
+# Read by the importers of Sentis 1.x and 2.x (now the Inference Engine), which the Unity packages 3.0 and 4.0
+# use that go with mlagents 1.1.0. They read no GRU node: such cells are exported in their primitive form.
 _OPERATORS = (
-    "Abs Add ArgMax BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div Elu Equal Exp Expand "
-    "Flatten Gather Gemm Greater Identity LeakyRelu Less Log LogSoftmax MatMul Max MaxPool Min Mul Multinomial Neg "
-    "Not OneHot Pow RandomNormalLike RandomUniformLike ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Shape "
-    "Sigmoid Slice Softmax Softplus Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where"
+    "Abs Add ArgMax BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div Elu Equal Exp "
+    "Expand Flatten Gather Gemm Greater Identity LeakyRelu Less Log LogSoftmax MatMul Max MaxPool Min Mul "
+    "Multinomial Neg Not OneHot Pow RandomNormalLike RandomUniformLike ReduceMax ReduceMean ReduceMin "
+    "ReduceSum Relu Reshape Shape Sigmoid Slice Softmax Softplus Sqrt Squeeze Sub Sum Tanh Transpose "
+    "Unsqueeze Where "
 )
 ALLOWED_OPERATORS = frozenset(_OPERATORS.split())
 
@@ -49,7 +50,7 @@ class Reference:
 
     feed: dict[str, np.ndarray]
     answer: Answer
-    # The same in float64, to learn how far rounding alone reaches; asked only when the file seems to be wrong.
+    # The same in float64, to learn how far rounding alone reaches; asked only when the file seems wrong.
     exact: Callable[[], Answer]
 
 
@@ -91,17 +92,16 @@ class FileCheck:
         )
         if unknown:
             raise ExportError(
-                f"{self.name}: expected operators that every Unity version reads, got {', '.join(unknown)}; "
-                "the .onnx was not written, the checkpoint (.pt) was: change the network to use other operations"
+                f"{self.name}: expected operators that every Unity version reads, got {', '.join(unknown)}; the "
+                ".onnx was not written, the checkpoint (.pt) was: use other operations in the network"
             )
 
     def _weights(self, model: onnx.ModelProto) -> None:
         found = sum(array.size for array in _float_arrays(model) if array.size > 1)
-        constants = 2 * len(self.layout.branches) + 2
-        if found > self.num_weights + constants:
+        if found > self.num_weights + len(self.layout.branches):  # their sizes are a constant of the file
             raise ExportError(
-                f"{self.name}: expected at most the actor's {self.num_weights} numbers, got {found}; the actor reads "
-                "tensors that are not its own, so the file would carry a critic or data along and was not written"
+                f"{self.name}: expected at most the actor's {self.num_weights} numbers, got {found}; it "
+                "reads tensors that are not its own, so the file would carry a critic along and was not written"
             )
 
     def _answers(self, outputs: dict[str, np.ndarray], reference: Reference) -> None:
@@ -115,18 +115,15 @@ class FileCheck:
         if self.layout.branches:
             greedy = TensorNames.deterministic_discrete_action_output
             drawn = TensorNames.discrete_action_output
-            for name in (greedy,) if self.draws else (greedy, drawn):
-                self._accept(
-                    name,
-                    self._regret(outputs[name], reference.answer),
-                    reference,
-                    lambda answer: answer.logit,
-                )
-            if not np.isfinite(self._regret(outputs[drawn], reference.answer)).all():
-                self._refuse(drawn, "a forbidden choice")
+            for name in (greedy, drawn):
+                regret = self._regret(outputs[name], reference.answer)
+                if name == drawn and self.draws:
+                    # A draw may be any permitted choice, however unlikely.
+                    regret = np.where(np.isfinite(regret), 0.0, regret)
+                self._accept(name, regret, reference, lambda answer: answer.logit)
 
     def _regret(self, chosen: np.ndarray, answer: Answer) -> np.ndarray:
-        """[B, K]: by how much the chosen logit falls short of its branch's largest; inf for a forbidden choice."""
+        """[B, K]: how far the chosen logit lies below its branch's largest; inf for a forbidden choice."""
         branches = np.split(answer.logit, np.cumsum(self.layout.branches)[:-1], axis=1)
         return np.stack(
             [
@@ -155,8 +152,8 @@ class FileCheck:
 
     def _refuse(self, output: str, got: str) -> None:
         raise ExportError(
-            f"{self.name}, output {output}: expected what torch computes to {TOLERANCE:g}, got {got}; the .onnx was not "
-            "written, the checkpoint (.pt) was: please report this with the network's settings"
+            f"{self.name}, output {output}: expected what torch computes to {TOLERANCE:g}, got {got}; the .onnx "
+            "was not written, the checkpoint (.pt) was: please report this with the network's settings"
         )
 
 
@@ -174,13 +171,13 @@ def _float_arrays(model: onnx.ModelProto) -> Iterator[np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _onnxruntime() -> ModuleType | None:
-    """onnxruntime, imported at the first export; without it the files are written unchecked, and the user is told once."""
+    """onnxruntime, imported at the first export; without it the user is told once that nothing is checked."""
     try:
         import onnxruntime
     except ImportError as error:
         logger.warning(
-            f"The exported .onnx files are NOT compared with torch, since onnxruntime cannot be imported ({error}). "
-            "They are usable; to have them checked run: pip install onnxruntime"
+            f"The exported .onnx files are NOT compared with torch: onnxruntime cannot be imported ({error}). "
+            "They are usable; to have them checked, run pip install onnxruntime"
         )
         return None
     return onnxruntime

@@ -27,7 +27,8 @@ class OnnxPolicy:
         path: the file.
 
     Attributes:
-        observation_shapes: of one agent, in the order of the behaviour's sensors; None for a dimension left open.
+        observation_shapes: of one agent, in the order of the behaviour's sensors; None for a dimension left
+            open.
         continuous_size, branches: the actions.
         memory_size: numbers that a recurrent model keeps per agent, else 0.
 
@@ -54,13 +55,15 @@ class OnnxPolicy:
         self._memories: dict[int, np.ndarray] = {}
 
     def check_fits(self, behavior: str, spec: BehaviorSpec) -> None:
-        """Raises `ModelError` unless this file can play ``behavior``; names the sensor and the sizes that differ."""
+        """Raises `ModelError`, naming the sensor and the sizes, unless this file can play ``behavior``."""
         sensors = spec.observation_specs
         if len(sensors) != len(self.observation_shapes):
             names = ", ".join(f"{sensor.name} {sensor.shape}" for sensor in sensors)
             raise ModelError(
-                f"{self.path}: expected {len(self.observation_shapes)} observations, as it was trained on, got "
-                f"{len(sensors)} from behaviour {behavior} ({names}); is it the model of another behaviour or scene?"
+                f"{self.path}: expected {len(self.observation_shapes)} observations, as it was trained on, "
+                "got "
+                f"{len(sensors)} from behaviour {behavior} ({names}); is it the model of another behaviour "
+                "or scene?"
             )
         for index, (sensor, shape) in enumerate(zip(sensors, self.observation_shapes, strict=True)):
             if len(shape) != len(sensor.shape) or any(
@@ -74,7 +77,8 @@ class OnnxPolicy:
         wanted = (spec.action_spec.continuous_size, tuple(spec.action_spec.discrete_branches))
         if wanted != (self.continuous_size, self.branches):
             raise ModelError(
-                f"{self.path}: expected {self.continuous_size} continuous actions and branches {self.branches}, as it was "
+                f"{self.path}: expected {self.continuous_size} continuous actions and branches "
+                f"{self.branches}, as it was "
                 f"trained on, got {wanted[0]} and {wanted[1]} from behaviour {behavior}; "
                 "is it the model of another behaviour?"
             )
@@ -91,7 +95,8 @@ class OnnxPolicy:
         Args:
             obs: [B, *shape] per sensor.
             action_masks: [B, choices of all branches], 1 = permitted; None permits everything.
-            deterministic: the greedy action (Unity's *Deterministic Inference*), or what Unity plays without it.
+            deterministic: the greedy action (Unity's *Deterministic Inference*), or what Unity plays without
+                it.
             agent_ids: B ids, whose memories are kept between calls; needed by recurrent models only.
 
         Returns:
@@ -134,7 +139,8 @@ class OnnxPolicy:
         missing = [name for name in names if name not in self._outputs]
         if missing:
             raise ModelError(
-                f"{self.path}: expected the output {missing[0]}, got {self._outputs}; the file comes from an ML-Agents "
+                f"{self.path}: expected the output {missing[0]}, got {self._outputs}; the file comes from an "
+                "ML-Agents "
                 "that exported no greedy actions: play it with --stochastic"
             )
         return [*names, _MEMORY_OUT] if self.memory_size else names
@@ -171,7 +177,8 @@ class OnnxPolicy:
         if not condition:
             raise ModelError(
                 f"{self.path}: expected an ML-Agents model of version {MODEL_VERSION}, got {got} "
-                f"(inputs {list(self._inputs)}, outputs {self._outputs}); export it with ML-Agents 2.0 or later"
+                f"(inputs {list(self._inputs)}, outputs {self._outputs}); export it with ML-Agents 2.0 or "
+                "later"
             )
 
 
@@ -185,7 +192,8 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        # From memory: a session opened by path keeps the file locked on Windows while a run wants to replace it.
+        # From memory: a session opened by path keeps the file locked on Windows while a run wants to replace
+        # it.
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise ModelError(
