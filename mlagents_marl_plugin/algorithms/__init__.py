@@ -1,1 +1,49 @@
+"""The algorithms and what can be asked of them, by trainer type."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mlagents_marl_plugin.algorithms.maddpg import (
+    IddpgConfig,
+    MaddpgConfig,
+    MaddpgLearner,
+    MaddpgSharedConfig,
+    Matd3Config,
+    Matd3SharedConfig,
+)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An entry of `ALGORITHMS`."""
+
+    config: type  # attrs class with a default for every field
+    learner: Callable[
+        ..., Any
+    ]  # (spec, config, *, hidden_units, num_layers, normalize, discount, device, seed)
+    data_regime: str  # "off_policy": batches from a replay
+    supports_continuous: bool
+    supports_discrete: bool
+    paper: str
+
+    @property
+    def supports_both(self) -> bool:
+        """Whether one agent may have continuous and discrete actions at once."""
+        return self.supports_continuous and self.supports_discrete
+
+
+def _maddpg(config: type, paper: str) -> Algorithm:
+    return Algorithm(config, MaddpgLearner, "off_policy", True, True, paper)
+
+
+_MADDPG = "https://arxiv.org/abs/1706.02275"
+_MATD3 = "https://arxiv.org/abs/1910.01465"
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "maddpg": _maddpg(MaddpgConfig, _MADDPG),
+    "maddpg_shared": _maddpg(MaddpgSharedConfig, _MADDPG),
+    "matd3": _maddpg(Matd3Config, _MATD3),
+    "matd3_shared": _maddpg(Matd3SharedConfig, _MATD3),
+    "iddpg": _maddpg(IddpgConfig, "https://arxiv.org/abs/1509.02971"),
+}

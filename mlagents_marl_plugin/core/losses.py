@@ -1,0 +1,79 @@
+"""What every value-based learner computes: targets, masked means, soft target copies and clipped gradients.
+
+Pure functions: tensors in, tensors out (a trailing underscore marks the two that change their argument).
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class ValueLoss(Enum):
+    """How a value's error becomes a loss."""
+
+    MSE = "mse"
+    HUBER = "huber"
+
+
+def td_target(reward: Tensor, next_value: Tensor, bootstrap: Tensor) -> Tensor:
+    """Temporal-difference target, ``y = reward + bootstrap * next_value``.
+
+    Where ``bootstrap`` is 0 (a real end) the next value has no say, whatever it is; where a limit cut the episode
+    ``bootstrap`` is positive and it has.
+
+    Args:
+        reward: [..., B, N] sum of discounted rewards over the m steps of the sample.
+        next_value: [..., B, N] value of the successor.
+        bootstrap: [..., B, N] ``discount^m``, 0 where the slot terminated.
+
+    Returns:
+        [..., B, N].
+
+    Source: Lowe et al. 2017, eq. 6, https://arxiv.org/abs/1706.02275
+    """
+    return torch.addcmul(reward, bootstrap, next_value.masked_fill(bootstrap == 0, 0.0))
+
+
+def value_loss(prediction: Tensor, target: Tensor, kind: ValueLoss) -> Tensor:
+    """Element-wise loss: ``(prediction - target)^2``, or Huber's with threshold 1, of any shape."""
+    if kind is ValueLoss.HUBER:
+        return F.huber_loss(prediction, target, reduction="none")
+    return F.mse_loss(prediction, target, reduction="none")
+
+
+def masked_mean(value: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Mean of ``value`` over ``dim`` where ``mask`` is not 0; 0 where nothing is left.
+
+    Masked entries are replaced, not multiplied by 0, so that NaN or infinity in them changes nothing.
+    """
+    mask = mask.expand_as(value)
+    kept = value.masked_fill(mask == 0, 0.0)
+    return kept.sum(dim) / mask.sum(dim).clamp_min(1.0)
+
+
+def soft_update_(target: Sequence[Tensor], online: Sequence[Tensor], tau: float) -> None:
+    """Move every target towards its online twin, ``target <- (1 - tau) * target + tau * online``.
+
+    Source: Lillicrap et al. 2016, Algorithm 1, https://arxiv.org/abs/1509.02971
+    """
+    torch._foreach_lerp_(list(target), list(online), tau)
+
+
+def clip_gradient_(gradient: Tensor, max_norm: float) -> Tensor:
+    """Shorten each network's gradient to ``max_norm`` where it is longer; 0 leaves all as they are.
+
+    Args:
+        gradient: [K, P], a row per network; changed in place.
+        max_norm: at least 0, Euclidean.
+
+    Returns:
+        [K] norms before clipping.
+    """
+    norm = torch.linalg.vector_norm(gradient, dim=1)
+    if max_norm > 0.0:
+        # The small constant keeps a zero gradient finite.
+        gradient.mul_((max_norm / (norm + 1e-6)).clamp_max_(1.0).unsqueeze(1))
+    return norm
