@@ -73,8 +73,8 @@ def _install(arguments: list[str]) -> int:
     if part:
         print(
             f"Warning: {folder} contains '{part}'. mlagents deletes '.app', '.exe', '.x86_64' and '.x86' "
-            "anywhere in the path given to --env, so it would not find these launchers by this path. Change to "
-            "the folder and give a path relative to it, or install into another folder.",
+            "anywhere in the path given to --env, so it would not find these launchers by this path. Change "
+            "to the folder and give a path relative to it, or install into another folder.",
             file=sys.stderr,
         )
     return 0

@@ -9,14 +9,13 @@ can be shell scripts; a Windows launcher has to be a real program and is a copy 
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
-
-from mlagents_marl_plugin.player.scenes import SCENES
 
 # What mlagents_envs.env_utils.validate_environment_path deletes from a path.
 _MANGLED = (".app", ".exe", ".x86_64", ".x86")
-# Scenes that are for tests come without a launcher.
-INSTALLED_SCENES = ("Tennis",)
+# Counter is for tests, which install it themselves.
+SCENES_FOR_USERS = ("Tennis",)
 
 _SCRIPT = """\
 #!/bin/sh
@@ -72,19 +71,25 @@ class InstallError(RuntimeError):
     """A launcher cannot be written."""
 
 
-def install(folder: Path, platform: str = sys.platform, python: str = sys.executable) -> list[Path]:
+def install(
+    folder: Path,
+    platform: str = sys.platform,
+    python: str = sys.executable,
+    scenes: Sequence[str] = SCENES_FOR_USERS,
+) -> list[Path]:
     """Write this system's launcher of each scene into ``folder``; returns the files that mlagents will start.
 
     Args:
         platform: as ``sys.platform``.
         python: interpreter to remember in the shell scripts; "" for none.
+        scenes: names as in ``SCENES``.
 
     Raises:
         InstallError: on Windows, if the installed ``marl-player.exe`` is not found.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write = {"win32": _write_exe, "darwin": _write_app}.get(platform, _write_x86_64)
-    return [write(folder, scene, python) for scene in INSTALLED_SCENES if scene in SCENES]
+    return [write(folder, scene, python) for scene in scenes]
 
 
 def mangled_part(folder: Path) -> str | None:

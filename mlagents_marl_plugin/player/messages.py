@@ -81,8 +81,10 @@ def read_actions(rl_input: UnityRLInputProto, behavior: Behavior, seat: NDArray[
     if behavior.id not in rl_input.agent_actions:
         return Actions(seat, np.zeros((n, num_continuous), np.float32), np.zeros((n, num_branches), np.int64))
     received = rl_input.agent_actions[behavior.id].value
-    continuous = np.fromiter(chain.from_iterable(a.continuous_actions for a in received), np.float32)
-    discrete = np.fromiter(chain.from_iterable(a.discrete_actions for a in received), np.int64)
+    # Reading a repeated field costs even when it is empty, hence the conditions.
+    values = chain.from_iterable(a.continuous_actions for a in received) if num_continuous else ()
+    choices = chain.from_iterable(a.discrete_actions for a in received) if num_branches else ()
+    continuous, discrete = np.fromiter(values, np.float32), np.fromiter(choices, np.int64)
     if len(received) != n or (continuous.size, discrete.size) != (n * num_continuous, n * num_branches):
         raise MessageError(
             f"actions of {behavior.id}: expected {n} agents with {num_continuous} continuous and "

@@ -89,7 +89,7 @@ class EnvironmentParameters:
         self._draw[name] = lambda: value
 
     def set_sampler(self, name: str, kind: int, seed: int, numbers: list[float]) -> None:
-        """``kind`` 0: uniform (low, high); 1: normal (mean, deviation); 2: uniform over (a, b), (c, d), ..."""
+        """``kind`` 0: uniform (low, high); 1: normal (mean, deviation); 2: uniform over (a, b), (c, d)..."""
         random = np.random.default_rng(seed % 2**32)
         if kind == 0:
             low, high = numbers

@@ -72,7 +72,7 @@ def _enter_circle(start: np.ndarray, motion: np.ndarray) -> np.ndarray:
 
 
 def contact_impulse(
-    normal: np.ndarray, approach: np.ndarray, racket_can_yield: np.ndarray
+    normal: np.ndarray, approach: np.ndarray, racket_can_yield: np.ndarray, elastic: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Velocity changes of ball and racket in a frictionless contact.
 
@@ -85,12 +85,13 @@ def contact_impulse(
         normal: [2, K] from racket to ball.
         approach: [K] relative velocity of the ball along ``normal``, negative when closing.
         racket_can_yield: [2, K] True where the racket is free to be pushed along that axis.
+        elastic: False leaves out the bounce at any speed.
 
     Returns:
         Changes of the ball's and of the racket's velocity, each [2, K], zero for bodies that part.
     """
     yielding = normal * racket_can_yield / court.RACKET_MASS
     inverse_mass = 1.0 / court.BALL_MASS + (normal * yielding).sum(axis=0)
-    bounce = 1.0 + (approach < -court.BOUNCE_THRESHOLD)
+    bounce = 1.0 + elastic * (approach < -court.BOUNCE_THRESHOLD)
     impulse = bounce * np.maximum(-approach, 0.0) / inverse_mass
     return normal * (impulse / court.BALL_MASS), -yielding * impulse

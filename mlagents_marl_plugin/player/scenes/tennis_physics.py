@@ -8,6 +8,10 @@ from mlagents_marl_plugin.player.scenes.tennis_contact import contact_impulse, s
 # One row per coordinate: racket x (B, A), racket y (B, A), ball x, ball y.
 _NUM_ROWS = 6
 _REACH = court.BALL_RADIUS + court.CONTACT_GAP
+_MAX_CONTACTS = 4  # of one ball in one step; more than one needs both rackets at the net
+_BOTH_AT_NET = court.RACKET_NET_X - 3.0  # no ball gets from one racket to the other in a step beyond this
+_BALL_LOWEST = [[court.BALL_RADIUS - court.WALL_INNER], [court.FLOOR_TOP + court.BALL_RADIUS]]
+_BALL_HIGHEST = [[court.WALL_INNER - court.BALL_RADIUS], [np.inf]]
 
 
 def _to_racket() -> np.ndarray:
@@ -195,40 +199,76 @@ class CourtPhysics:
         """Contacts among ``pairs``, flat indices into [racket, area]; the bodies have already moved freely."""
         motion = self._shift.reshape(2, -1).take(pairs, 1)
         start = 0.5 * (self._offset.reshape(2, -1).take(pairs, 1) - motion)
+        remaining = np.ones(pairs.size)
+        struck = []
+        for contact in range(_MAX_CONTACTS):
+            pairs, remaining = self._strike(pairs, start, motion, remaining, elastic=contact == 0)
+            if not pairs.size:
+                break
+            struck.append(pairs)
+            pairs = (pairs + self._num_areas) % (2 * self._num_areas)
+            if not np.count_nonzero(self.racket_x.ravel()[pairs] > _BOTH_AT_NET):
+                break
+            start, motion = self._meeting(pairs, remaining)
+        if struck:
+            pairs = np.concatenate(struck)
+            areas, agents = pairs % self._num_areas, pairs // self._num_areas
+            self.touched = areas, agents
+            self._find_shots_through_net(areas)
+            self.ball[:, areas] = np.clip(self.ball[:, areas], _BALL_LOWEST, _BALL_HIGHEST)
+
+    def _meeting(self, pairs: np.ndarray, remaining: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Racket-local start and motion [2, K] of balls in the ``remaining`` share [K] of the step."""
+        positions, velocities = self._racket_rows
+        areas = pairs % self._num_areas
+        towards = np.stack([court.MIRROR[pairs // self._num_areas], np.ones(pairs.size)])
+        motion = self.ball_velocity[:, areas] * towards - velocities[:, pairs]
+        motion *= remaining * court.FIXED_STEP
+        offset = self.ball[:, areas] * towards - positions[:, pairs] - court.RACKET_BOX_OFFSET[:, None]
+        return court.TO_RACKET @ (offset - motion), court.TO_RACKET @ motion
+
+    def _strike(
+        self, pairs: np.ndarray, start: np.ndarray, motion: np.ndarray, remaining: np.ndarray, elastic: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Resolve the first contact of each ball.
+
+        Args:
+            pairs: [K] flat indices into [racket, area].
+            start, motion: [2, K] ball relative to the racket box, racket-local, of what is left of the step.
+            remaining: [K] share of the step that ``motion`` covers.
+            elastic: False for a ball caught between two rackets, which would else be hit ever harder.
+
+        Returns:
+            The pairs that met and the share of the step that remains for each after that.
+        """
         sweep = sweep_against_racket(start, motion)
         hit = (sweep.time <= 1.0).nonzero()[0]
+        if hit.size > 1:
+            order = hit[np.argsort(sweep.time[hit], kind="stable")]
+            hit = order[np.unique(pairs[order] % self._num_areas, return_index=True)[1]]
+        pairs, time, normal = pairs[hit], sweep.time[hit], sweep.normal[:, hit]
         if not hit.size:
-            return
-        areas = pairs[hit] % self._num_areas
-        if hit.size > 1:  # a ball between two rackets meets one per step: the first
-            order = np.argsort(sweep.time[hit], kind="stable")
-            areas, first = np.unique(areas[order], return_index=True)
-            hit = hit[order[first]]
-        pairs = pairs[hit]
-        agents = pairs // self._num_areas
+            return pairs, time
+        areas = pairs % self._num_areas
+        mirror = court.MIRROR[pairs // self._num_areas]
         positions, velocities = self._racket_rows
 
-        mirror = court.MIRROR[agents]
-        normal = court.TO_RACKET.T @ sweep.normal[:, hit]  # [2, K] canonical
-        ball = self.ball_velocity[:, areas]
-        ball[0] *= mirror
-        racket = velocities[:, pairs]
-        approach = ((ball - racket) * normal).sum(axis=0)
-        place = positions[:, pairs]
-        pressed = (place <= [[court.RACKET_BACK_X], [court.RACKET_REST_Y]]) & (normal > 0.0)
-        ball_change, racket_change = contact_impulse(normal, approach, ~pressed)
-
-        rest_of_step = (1.0 - sweep.time[hit]) * court.FIXED_STEP
-        velocities[:, pairs] = racket + racket_change
-        positions[:, pairs] = place + racket_change * rest_of_step
+        # From the motion, not the velocities: those of a racket that reached the wall in this step are zero.
+        approach = (motion[:, hit] * normal).sum(axis=0) / (remaining[hit] * court.FIXED_STEP)
+        normal = court.TO_RACKET.T @ normal  # canonical from here on
+        pressed = (positions[:, pairs] <= [[court.RACKET_BACK_X], [court.RACKET_REST_Y]]) & (normal > 0.0)
+        ball_change, racket_change = contact_impulse(normal, approach, ~pressed, elastic)
+        remaining = remaining[hit] * (1.0 - time)
+        seconds = remaining * court.FIXED_STEP
+        velocities[:, pairs] += racket_change
+        positions[:, pairs] += racket_change * seconds
         self._stop_rackets()
-        push = normal * sweep.depth[hit] + ball_change * rest_of_step
+        push = normal * sweep.depth[hit] + ball_change * seconds
         ball_change[0] *= mirror
         push[0] *= mirror
         self.ball_velocity[:, areas] += ball_change
         self.ball[:, areas] += push
-        self.touched = areas, agents
-        self._find_shots_through_net(areas)
+        return pairs, remaining
 
     def _find_shots_through_net(self, areas: np.ndarray) -> None:
         """A struck ball can fly a metre before its speed is clamped: further than the net is wide."""
