@@ -92,8 +92,8 @@ class FileCheck:
         )
         if unknown:
             raise ExportError(
-                f"{self.name}: expected operators that every Unity version reads, got {', '.join(unknown)}; the "
-                ".onnx was not written, the checkpoint (.pt) was: use other operations in the network"
+                f"{self.name}: expected operators that every Unity version reads, got {', '.join(unknown)}; "
+                "the .onnx was not written, the checkpoint (.pt) was: use other operations in the network"
             )
 
     def _weights(self, model: onnx.ModelProto) -> None:
@@ -101,7 +101,7 @@ class FileCheck:
         if found > self.num_weights + len(self.layout.branches):  # their sizes are a constant of the file
             raise ExportError(
                 f"{self.name}: expected at most the actor's {self.num_weights} numbers, got {found}; it "
-                "reads tensors that are not its own, so the file would carry a critic along and was not written"
+                "reads tensors that are not its own, so the file, with a critic in it, was not written"
             )
 
     def _answers(self, outputs: dict[str, np.ndarray], reference: Reference) -> None:
@@ -152,8 +152,8 @@ class FileCheck:
 
     def _refuse(self, output: str, got: str) -> None:
         raise ExportError(
-            f"{self.name}, output {output}: expected what torch computes to {TOLERANCE:g}, got {got}; the .onnx "
-            "was not written, the checkpoint (.pt) was: please report this with the network's settings"
+            f"{self.name}, output {output}: expected what torch computes to {TOLERANCE:g}, got {got}; the "
+            ".onnx was not written, the checkpoint (.pt) was: please report this with the network's settings"
         )
 
 
@@ -176,7 +176,7 @@ def _onnxruntime() -> ModuleType | None:
         import onnxruntime
     except ImportError as error:
         logger.warning(
-            f"The exported .onnx files are NOT compared with torch: onnxruntime cannot be imported ({error}). "
+            f"The exported .onnx files are NOT checked: onnxruntime cannot be imported ({error}). "
             "They are usable; to have them checked, run pip install onnxruntime"
         )
         return None

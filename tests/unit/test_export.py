@@ -343,7 +343,7 @@ def test_without_onnxruntime_the_file_is_written_with_one_warning(
     finally:
         export_check._onnxruntime.cache_clear()
     assert [r.levelname for r in caplog.records] == ["WARNING"]
-    assert "NOT compared" in caplog.text and "pip install onnxruntime" in caplog.text
+    assert "NOT checked" in caplog.text and "pip install onnxruntime" in caplog.text
     assert len(list(tmp_path.iterdir())) == 2
 
 
