@@ -92,7 +92,9 @@ class OrnsteinUhlenbeck:
         Raises:
             ValueError: if the width is not that of the calls before.
         """
-        if self._state.shape[0] and self._state.shape[1] != width:
+        if not len(self._state):
+            self._state = self._state.new_zeros(0, width)
+        if self._state.shape[1] != width:
             raise ValueError(
                 f"OrnsteinUhlenbeck.sample: expected width {self._state.shape[1]} as before, got {width}; "
                 "make one object per behaviour"
@@ -129,9 +131,10 @@ class OrnsteinUhlenbeck:
         self._state = got.to(self._state.device, copy=True)
 
     def _grow(self, num_members: int, width: int) -> None:
-        if num_members > self._state.shape[0]:
-            grown = torch.zeros(max(num_members, 2 * self._state.shape[0]), width, device=self._state.device)
-            grown[: self._state.shape[0]] = self._state
+        known = self._state.shape[0]
+        if num_members > known:
+            grown = torch.zeros(max(num_members, 2 * known), width, device=self._state.device)
+            grown[:known] = self._state
             self._state = grown
 
 
@@ -228,20 +231,25 @@ class Explorer:
         Returns:
             [R, layout.size] encoded actions; a new tensor.
         """
-        layout, device = self._layout, encoded.device
-        random = uniform(layout, allowed, (encoded.shape[0],), self._generator, device)
         if self.schedule.is_random(step):
-            return random
-        noise = self._noise.sample(member, layout.continuous) * self.schedule.scale_at(step)
-        parts = [(encoded[:, : layout.continuous] + noise).clamp(-1.0, 1.0)]
+            return self._uniform(encoded, allowed)
+        num_values = self._layout.continuous
+        noise = self._noise.sample(member, num_values) * self.schedule.scale_at(step)
+        explored = encoded.clone()
+        explored[:, :num_values].add_(noise).clamp_(-1.0, 1.0)
         epsilon = self._epsilon * self.schedule.relative(step)
-        start = layout.continuous
-        for num_choices in layout.branches:
-            branch = slice(start, start + num_choices)
-            replaced = torch.rand(encoded.shape[0], 1, generator=self._generator, device=device) < epsilon
-            parts.append(torch.where(replaced, random[:, branch], encoded[:, branch]))
-            start += num_choices
-        return torch.cat(parts, -1)
+        if epsilon > 0.0 and self._layout.branches:
+            random = self._uniform(encoded, allowed)
+            start = num_values
+            for num_choices in self._layout.branches:
+                choice = slice(start, start + num_choices)
+                chance = torch.rand(len(encoded), 1, generator=self._generator, device=encoded.device)
+                explored[:, choice] = torch.where(chance < epsilon, random[:, choice], encoded[:, choice])
+                start += num_choices
+        return explored
+
+    def _uniform(self, encoded: Tensor, allowed: Tensor) -> Tensor:
+        return uniform(self._layout, allowed, tuple(encoded.shape[:1]), self._generator, encoded.device)
 
     def reset(self, member: Tensor) -> None:
         """A new episode begins for the members [R]."""

@@ -182,11 +182,12 @@ class Replay:
     ) -> Batch:
         """Transitions drawn uniformly, with replacement, over the rows that can be sampled.
 
-        The reward is ``sum_{k<m} discount^k * reward_k`` and ``bootstrap`` is ``discount^m``, over m rows,
-        at most ``n_step``: a return ends at a cut, or where the next outcome is not known yet. For a slot that
-        terminated nothing counts afterwards. Shapes are static and nothing waits for the device. In the rare
-        case that no candidate of a sample can be used, a row with all masks 0 takes its place and weighs
-        nothing.
+        The reward is ``sum_{k<m} discount^k * reward_k`` and ``bootstrap`` is ``discount^m``, over m rows, at
+        most ``n_step``: a return ends at a cut, or where the next outcome is not known yet. For a slot that
+        terminated nothing counts afterwards.
+
+        Shapes are static and nothing waits for the device. Should no candidate of a sample be usable, which
+        is rare, a row with all masks 0 takes its place and weighs nothing.
 
         Args:
             batch_size: number of samples B.

@@ -45,11 +45,10 @@ def share_rewards(
 ) -> Tensor:
     """Each slot's reward, ``own share + group``; the group's reward is counted exactly once.
 
-    The own share is, with the mean and the sum over those present:
-    INDIVIDUAL ``r_i``; GROUP_MEAN ``mean(r)``; GROUP_SUM ``sum(r)``;
-    MIXED ``mix * mean(r) + (1 - mix) * r_i``. Absent slots have ``r_i = 0``, whatever stands there (NaN too), and get what the others share: one
-    who died for its group still learns from how it went on. The mean is the default for teams, since the sum
-    grows with their size.
+    The own share is ``r_i`` (INDIVIDUAL), ``mean(r)`` (GROUP_MEAN), ``sum(r)`` (GROUP_SUM) or
+    ``mix * mean(r) + (1 - mix) * r_i`` (MIXED), mean and sum over those present. Absent slots have
+    ``r_i = 0``, whatever stands there (NaN too), and get what the others share: one who died for its group
+    still learns from how it went on. For teams prefer the mean; the sum grows with their size.
 
     Args:
         individual: [M, N] each slot's own reward.
