@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlagents_marl_plugin.player.scenes import tennis_court as court
+from mlagents_marl_plugin.player.scenes.tennis_court import Floats, Ints
 from mlagents_marl_plugin.player.scenes.tennis_physics import CourtPhysics
+from mlagents_marl_plugin.player.scenes.tennis_serves import ServeDraws
 
 FRAME_SIZE = 8
 ACTION_SIZE = 2
@@ -17,8 +20,6 @@ CROSSING_REWARD = 0.1
 LOSS_REWARD = -0.01
 # Who touched the ball last; A counts as 0 and B as 1, as in the C# script.
 NOBODY, BY_A, BY_B = -1, 0, 1
-_DRAWS_PER_RALLY = 6
-_RALLIES_PER_REFILL = 64
 
 
 def _is_flag(value: object) -> bool:
@@ -77,47 +78,53 @@ class TennisOptions:
 class TennisStep(NamedTuple):
     """What one decision interval of 0.1 s brought. Agent order: 0 is B (right), 1 is A (left)."""
 
-    reward: np.ndarray  # [areas, 2] float32, of this interval
-    terminated: np.ndarray  # [areas] bool, the rally was lost
-    interrupted: np.ndarray  # [areas] bool, the decision limit was reached
-    final_obs: np.ndarray  # [areas, 2, obs] float32, goes with the last step; meaningful where ended
-    obs: np.ndarray  # [areas, 2, obs] float32, for the next decision (after the reset where ended)
+    reward: NDArray[np.float32]  # [areas, 2] of this interval
+    terminated: NDArray[np.bool_]  # [areas] the rally was lost
+    interrupted: NDArray[np.bool_]  # [areas] the decision limit was reached
+    # Goes with the last step of an ended rally: if lost, it shows the next serve already, as in the original;
+    # if interrupted, what the rally looked like at the limit. Equals ``obs`` elsewhere.
+    final_obs: NDArray[np.float32]  # [areas, 2, obs]
+    obs: NDArray[np.float32]  # [areas, 2, obs] for the next decision (after the reset where ended)
 
 
 class TennisSnapshot(NamedTuple):
     """Where everything is, in world coordinates (metres), for drawing and for scripted players."""
 
-    ball: np.ndarray  # [areas, 2 (x, y)]
-    ball_velocity: np.ndarray  # [areas, 2]
-    racket: np.ndarray  # [areas, 2 (agent), 2 (x, y)]
-    racket_velocity: np.ndarray  # [areas, 2, 2]
-    score: np.ndarray  # [areas, 2] reward of each agent in this rally so far
-    decision: np.ndarray  # [areas] int, decisions taken in this rally
+    ball: Floats  # [areas, 2 (x, y)]
+    ball_velocity: Floats  # [areas, 2]
+    racket: Floats  # [areas, 2 (agent), 2 (x, y)]
+    racket_velocity: Floats  # [areas, 2, 2]
+    score: Floats  # [areas, 2] reward of each agent in this rally so far, unscaled
+    decision: Ints  # [areas] int, decisions taken in this rally
 
 
 class TennisWorld:
     """``num_areas`` independent Tennis courts.
 
-    ``seed`` is any integer; Unity's is a signed 32-bit one. An area's fate depends on ``seed``, its index and its own actions only, not on how many areas there are.
+    An area's fate depends on ``seed`` (any integer), its index and its own actions only, not on how many
+    areas there are. Call ``reset`` once, then ``step``: where a rally ended, the next one begins by itself.
 
     Attributes:
+        physics: bodies of all courts.
+        last_hit: [areas] who touched the ball last: ``NOBODY``, ``BY_A`` or ``BY_B``.
         on_fixed_step: called after each fixed step of 0.02 s if set; read ``snapshot`` from it to film.
     """
 
     def __init__(self, num_areas: int, seed: int, options: TennisOptions | None = None) -> None:
         if not _is_count(num_areas):
             raise ValueError(
-                f"TennisWorld.num_areas: expected a whole number >= 1, got {num_areas!r}; one court is one area"
+                f"TennisWorld.num_areas: expected a whole number >= 1, got {num_areas!r}; an area is a court"
             )
         self.num_areas = num_areas
         self.options = options if options is not None else TennisOptions()
         self.physics = CourtPhysics(num_areas)
         self.last_hit = np.full(num_areas, NOBODY)
         self.on_fixed_step: Callable[[], None] | None = None
-        self._draws = _Draws(num_areas, seed)
-        self._reward = np.zeros((num_areas, NUM_AGENTS))  # of this interval
-        self._score = np.zeros((num_areas, NUM_AGENTS))  # of this rally, without this interval
+        self._draws = ServeDraws(num_areas, seed)
+        self._reward = np.zeros((num_areas, NUM_AGENTS))  # of this interval so far
+        self._score = np.zeros((num_areas, NUM_AGENTS))  # of this rally without this interval
         self._decision = np.zeros(num_areas, dtype=np.int64)
+        self._started = False
         self._terminated = np.zeros(num_areas, dtype=bool)
         self._drive = np.zeros((NUM_AGENTS, num_areas))
         self._jump = np.zeros((NUM_AGENTS, num_areas), dtype=bool)
@@ -125,19 +132,20 @@ class TennisWorld:
         self._frame = np.zeros((FRAME_SIZE, NUM_AGENTS, num_areas))
         self._stack = np.zeros((num_areas, NUM_AGENTS, self.options.obs_size), dtype=np.float32)
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> NDArray[np.float32]:
         """Serve in every area anew. Returns the first observations [areas, 2, obs]."""
+        self._started = True
         everywhere = np.arange(self.num_areas)
         self.physics.over_net[:] = False
         self._reward[:] = 0.0
         self._serve(everywhere)
-        self._place_rackets(everywhere, 0)
+        self._place_rackets(everywhere, again=False)
         self._start_rally(everywhere)
         self._look()
         self._stack[:, :, -FRAME_SIZE:] = self._newest_frame()
         return self._stack.copy()
 
-    def step(self, action: np.ndarray) -> TennisStep:
+    def step(self, action: NDArray[Any]) -> TennisStep:
         """Play one decision interval.
 
         Args:
@@ -146,23 +154,28 @@ class TennisWorld:
 
         Raises:
             ValueError: if the shape is wrong or a value is not finite.
+            RuntimeError: before the first ``reset``.
         """
+        if not self._started:
+            raise RuntimeError(
+                "TennisWorld.step: expected reset() before the first step, got none; call it once"
+            )
         self._read_action(action)
-        self._reward[:] = 0.0
         self._terminated[:] = False
         for _ in range(court.FIXED_STEPS_PER_DECISION):
             self._fixed_step()
         self._decision += 1
 
         reward = (self._reward * self.options.reward_scale).astype(np.float32)
-        self._score += reward
+        self._score += self._reward
+        self._reward[:] = 0.0
         terminated = self._terminated.copy()
         interrupted = self._decision >= self.options.max_decisions
         ended = np.flatnonzero(terminated | interrupted)
         interrupted &= ~terminated
 
         if terminated.any():  # the original resets rackets before it looks at the lost rally
-            self._place_rackets(np.flatnonzero(terminated), 0)
+            self._place_rackets(np.flatnonzero(terminated), again=False)
         self._look()
         stack = self._stack
         stack[:, :, :-FRAME_SIZE] = stack[:, :, FRAME_SIZE:]
@@ -182,25 +195,26 @@ class TennisWorld:
             ball_velocity=physics.ball_velocity.T.copy(),
             racket=np.stack([self._mirror * physics.racket_x, physics.racket_y]).T,
             racket_velocity=np.stack([self._mirror * physics.racket_vx, physics.racket_vy]).T,
-            score=self._score.copy(),
+            score=self._score + self._reward,
             decision=self._decision.copy(),
         )
 
-    def _read_action(self, action: np.ndarray) -> None:
+    def _read_action(self, action: NDArray[Any]) -> None:
         expected = (self.num_areas, NUM_AGENTS, ACTION_SIZE)
         action = np.asarray(action)
         if action.shape != expected:
             raise ValueError(
-                f"TennisWorld.step: expected actions of shape {expected} (areas, agents, 2), got {action.shape}; "
-                "send one action per agent of every area"
+                f"TennisWorld.step: expected actions of shape {expected}, got {action.shape}; "
+                "send two numbers per agent of every area"
+            )
+        if not math.isfinite(float(action.sum())):
+            raise ValueError(
+                "TennisWorld.step: expected finite actions, got NaN or infinity; "
+                "the policy that sent them has diverged"
             )
         by_agent = action.transpose(2, 1, 0)  # [2 (move, jump), agents, areas]
         np.minimum(by_agent[0], 1.0, out=self._drive)
         np.maximum(self._drive, -1.0, out=self._drive)
-        if not math.isfinite(float(self._drive.sum())):
-            raise ValueError(
-                "TennisWorld.step: expected finite actions, got NaN; the policy that sent them has diverged"
-            )
         self._drive *= court.RACKET_SPEED
         np.greater(by_agent[1], court.JUMP_THRESHOLD, out=self._jump)
 
@@ -220,13 +234,13 @@ class TennisWorld:
         if self.on_fixed_step is not None:
             self.on_fixed_step()
 
-    def _pay_crossing(self, areas: np.ndarray) -> None:
+    def _pay_crossing(self, areas: Ints) -> None:
         """The ball left the plane above the net, to either side. Whoever hit it, A counts as the last one."""
         by_a = self.last_hit[areas] == BY_A
         self._reward[areas, np.where(by_a, court.AGENT_A, court.AGENT_B)] += CROSSING_REWARD
         self.last_hit[areas] = BY_A
 
-    def _pay_loss(self, areas: np.ndarray) -> None:
+    def _pay_loss(self, areas: Ints) -> None:
         """One agent is charged and the other's reward of this interval is set to zero."""
         x, y = self.physics.ball_before[:, areas]
         on_floor = y <= court.FLOOR_TOP + court.BALL_RADIUS + court.CONTACT_GAP
@@ -236,24 +250,23 @@ class TennisWorld:
         self._reward[areas, 1 - charged] = 0.0
         self._terminated[areas] = True
 
-    def _serve(self, areas: np.ndarray) -> None:
-        distance, side = self._draws.ball(areas)
-        self.physics.put_ball(areas, np.where(side < 0.5, -distance, distance), court.SERVE_BALL_Y)
+    def _serve(self, areas: Ints) -> None:
+        self.physics.put_ball(areas, self._draws.ball_x(areas), court.SERVE_BALL_Y)
         self.last_hit[areas] = NOBODY
 
-    def _place_rackets(self, areas: np.ndarray, draw: int) -> None:
-        self.physics.put_rackets(areas, -self._draws.rackets(areas, draw), court.SERVE_RACKET_Y)
+    def _place_rackets(self, areas: Ints, again: bool) -> None:
+        self.physics.put_rackets(areas, self._draws.racket_x(areas, again), court.SERVE_RACKET_Y)
 
-    def _start_rally(self, areas: np.ndarray) -> None:
+    def _start_rally(self, areas: Ints) -> None:
         self._decision[areas] = 0
         self._score[areas] = 0.0
         self._stack[areas] = 0.0
         self._draws.next_rally(areas)
 
-    def _restart(self, ended: np.ndarray) -> None:
+    def _restart(self, ended: Ints) -> None:
         """Unity gets a reset from its client one fixed step later; a ball in flight goes on flying."""
         self.physics.fall(ended)
-        self._place_rackets(ended, 1)
+        self._place_rackets(ended, again=True)
         self._start_rally(ended)
         self._look()
         self._stack[ended, :, -FRAME_SIZE:] = self._newest_frame()[ended]
@@ -273,42 +286,5 @@ class TennisWorld:
         else:
             frame[6:8] = frame[2:4]
 
-    def _newest_frame(self) -> np.ndarray:
+    def _newest_frame(self) -> Floats:
         return self._frame.transpose(2, 1, 0)  # [areas, agents, 8]
-
-
-class _Draws:
-    """Uniform numbers per area and rally, each area from a stream of its own.
-
-    They are drawn for many rallies at a time, so that a reset costs one look-up.
-    """
-
-    def __init__(self, num_areas: int, seed: int) -> None:
-        self._streams = [np.random.default_rng((seed % 2**32, area)) for area in range(num_areas)]
-        self._table = np.empty((num_areas, _RALLIES_PER_REFILL, _DRAWS_PER_RALLY))
-        self._rally = np.zeros(num_areas, dtype=np.int64)
-        for area in range(num_areas):
-            self._refill(area)
-
-    def ball(self, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance from the net [K] and the side's coin in [0, 1) [K]."""
-        draws = self._table[areas, self._rally[areas]]
-        return _serve_distance(draws[:, 0]), draws[:, 1]
-
-    def rackets(self, areas: np.ndarray, draw: int) -> np.ndarray:
-        """Distance from the net [2, K] of the first (0) or second (1) placing in a rally."""
-        draws = self._table[areas, self._rally[areas]]
-        return _serve_distance(draws[:, 2 + 2 * draw : 4 + 2 * draw].T)
-
-    def next_rally(self, areas: np.ndarray) -> None:
-        self._rally[areas] += 1
-        for area in areas[self._rally[areas] == _RALLIES_PER_REFILL]:
-            self._refill(area)
-            self._rally[area] = 0
-
-    def _refill(self, area: int) -> None:
-        self._table[area] = self._streams[area].random((_RALLIES_PER_REFILL, _DRAWS_PER_RALLY))
-
-
-def _serve_distance(uniform: np.ndarray) -> np.ndarray:
-    return court.SERVE_NEAREST + (court.SERVE_FARTHEST - court.SERVE_NEAREST) * uniform

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlagents_marl_plugin.player.scenes import tennis_court as court
+from mlagents_marl_plugin.player.scenes.tennis_court import Flags, Floats
 
 _NEVER = 2.0  # a time beyond the step, which is the unit of time here
 _HALF = court.RACKET_HALF_SIZE[:, None]
@@ -15,12 +16,12 @@ _TINY = 1e-30  # keeps a motion of exactly zero from dividing
 class Sweep(NamedTuple):
     """Where moving balls first meet the racket box."""
 
-    time: np.ndarray  # [K] fraction of the motion, 0 if they overlap already, 2 if they never meet
-    normal: np.ndarray  # [2, K] outward, racket-local; meaningless where they never meet
-    depth: np.ndarray  # [K] overlap at the start, metres
+    time: Floats  # [K] fraction of the motion, 0 if they overlap already, 2 if they never meet
+    normal: Floats  # [2, K] outward, racket-local; meaningless where they never meet
+    depth: Floats  # [K] overlap at the start, metres
 
 
-def sweep_against_racket(start: np.ndarray, motion: np.ndarray) -> Sweep:
+def sweep_against_racket(start: Floats, motion: Floats) -> Sweep:
     """First contact of a ball's centre with the racket box grown by the ball's radius.
 
     The grown shape is the Minkowski sum of box and circle: flat sides and round corners.
@@ -62,7 +63,7 @@ def sweep_against_racket(start: np.ndarray, motion: np.ndarray) -> Sweep:
     return Sweep(time, normal, depth)
 
 
-def _enter_circle(start: np.ndarray, motion: np.ndarray) -> np.ndarray:
+def _enter_circle(start: Floats, motion: Floats) -> Floats:
     """Time [K] at which ``start`` + t ``motion`` enters the ball's circle around the origin, from outside."""
     square_speed = (motion * motion).sum(axis=0) + _TINY
     along = (start * motion).sum(axis=0)
@@ -72,8 +73,8 @@ def _enter_circle(start: np.ndarray, motion: np.ndarray) -> np.ndarray:
 
 
 def contact_impulse(
-    normal: np.ndarray, approach: np.ndarray, racket_can_yield: np.ndarray, elastic: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+    normal: Floats, approach: Floats, racket_can_yield: Flags, elastic: bool = True
+) -> tuple[Floats, Floats]:
     """Velocity changes of ball and racket in a frictionless contact.
 
     The ball is perfectly elastic above Unity's bounce threshold of 2 m/s and does not bounce below it.

@@ -10,6 +10,11 @@ towards +x. Agent order everywhere: index 0 is B, index 1 is A, as the Udacity b
 import math
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 NUM_AGENTS = 2
 AGENT_B, AGENT_A = 0, 1

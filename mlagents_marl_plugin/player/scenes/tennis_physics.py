@@ -4,6 +4,7 @@ import numpy as np
 
 from mlagents_marl_plugin.player.scenes import tennis_court as court
 from mlagents_marl_plugin.player.scenes.tennis_contact import contact_impulse, sweep_against_racket
+from mlagents_marl_plugin.player.scenes.tennis_court import Flags, Floats, Ints
 
 # One row per coordinate: racket x (B, A), racket y (B, A), ball x, ball y.
 _NUM_ROWS = 6
@@ -14,7 +15,7 @@ _BALL_LOWEST = [[court.BALL_RADIUS - court.WALL_INNER], [court.FLOOR_TOP + court
 _BALL_HIGHEST = [[court.WALL_INNER - court.BALL_RADIUS], [np.inf]]
 
 
-def _to_racket() -> np.ndarray:
+def _to_racket() -> Floats:
     """[4, 6] from coordinates to the ball's place seen from each racket: along normal (B, A), face (B, A)."""
     matrix = np.zeros((2, court.NUM_AGENTS, _NUM_ROWS))
     for axis, direction in enumerate((court.RACKET_NORMAL, court.RACKET_FACE)):
@@ -24,7 +25,7 @@ def _to_racket() -> np.ndarray:
     return matrix.reshape(4, _NUM_ROWS)
 
 
-def _rows(values: list[float], num_areas: int) -> np.ndarray:
+def _rows(values: list[float], num_areas: int) -> Floats:
     """[rows, areas] constant. Full arrays keep numpy off its slower broadcasting path."""
     return np.repeat(np.array(values)[:, None], num_areas, axis=1)
 
@@ -57,7 +58,7 @@ class CourtPhysics:
         self.over_net = np.zeros(num_areas, dtype=bool)
         self.left_over = np.zeros(num_areas, dtype=bool)
         self.lost = np.zeros(num_areas, dtype=bool)
-        self.touched: tuple[np.ndarray, np.ndarray] | None = None
+        self.touched: tuple[Ints, Ints] | None = None
         self.num_left_over = 0
         self.num_lost = 0
 
@@ -70,7 +71,7 @@ class CourtPhysics:
         self._offset = np.zeros((4, num_areas))
         self._shift = np.zeros((4, num_areas))
         self._gap = np.zeros((4, num_areas))
-        self._shot_through_net: np.ndarray | None = None  # areas
+        self._shot_through_net: Ints | None = None  # areas
 
         # Masks, and constants in the shape in which they are used.
         self._mask = np.zeros((4, num_areas), dtype=bool)
@@ -95,7 +96,7 @@ class CourtPhysics:
         self._net_side = np.full(num_areas, court.NET_HALF_WIDTH + _REACH)
         self._net_top = np.full(num_areas, court.NET_TOP + _REACH)
 
-    def advance(self, drive: np.ndarray, jump: np.ndarray) -> None:
+    def advance(self, drive: Floats, jump: Flags) -> None:
         """One fixed step of 0.02 s.
 
         Args:
@@ -116,14 +117,14 @@ class CourtPhysics:
         np.add(self.velocity, self._pull, self.velocity)
         self._move()
 
-    def fall(self, areas: np.ndarray) -> None:
+    def fall(self, areas: Ints) -> None:
         """One fixed step of the ball alone, in the areas of an index array."""
         velocity = np.clip(self.ball_velocity[:, areas], -court.BALL_MAX_SPEED, court.BALL_MAX_SPEED)
         velocity[1] -= court.GRAVITY * court.FIXED_STEP
         self.ball_velocity[:, areas] = velocity
         self.ball[:, areas] += velocity * court.FIXED_STEP
 
-    def put_ball(self, areas: np.ndarray, x: np.ndarray, y: float) -> None:
+    def put_ball(self, areas: Ints, x: Floats, y: float) -> None:
         """Move balls to a place, at rest. The trigger notices only at the next step, as in Unity."""
         self.ball[0, areas] = x
         self.ball[1, areas] = y
@@ -131,7 +132,7 @@ class CourtPhysics:
         if self._shot_through_net is not None:
             self._shot_through_net = np.setdiff1d(self._shot_through_net, areas)
 
-    def put_rackets(self, areas: np.ndarray, x: np.ndarray, y: float) -> None:
+    def put_rackets(self, areas: Ints, x: Floats, y: float) -> None:
         """Move both rackets of some areas to canonical ``x`` [2, K], at rest."""
         self.racket_x[:, areas] = x
         self.racket_y[:, areas] = y
@@ -195,8 +196,8 @@ class CourtPhysics:
         self.velocity[:4][self._mask] = 0.0
         np.maximum(position, self._limit, position)
 
-    def _collide(self, pairs: np.ndarray) -> None:
-        """Contacts among ``pairs``, flat indices into [racket, area]; the bodies have already moved freely."""
+    def _collide(self, pairs: Ints) -> None:
+        """Contacts among ``pairs``, flat indices into [racket, area]; the bodies have moved freely so far."""
         motion = self._shift.reshape(2, -1).take(pairs, 1)
         start = 0.5 * (self._offset.reshape(2, -1).take(pairs, 1) - motion)
         remaining = np.ones(pairs.size)
@@ -217,7 +218,7 @@ class CourtPhysics:
             self._find_shots_through_net(areas)
             self.ball[:, areas] = np.clip(self.ball[:, areas], _BALL_LOWEST, _BALL_HIGHEST)
 
-    def _meeting(self, pairs: np.ndarray, remaining: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _meeting(self, pairs: Ints, remaining: Floats) -> tuple[Floats, Floats]:
         """Racket-local start and motion [2, K] of balls in the ``remaining`` share [K] of the step."""
         positions, velocities = self._racket_rows
         areas = pairs % self._num_areas
@@ -228,8 +229,8 @@ class CourtPhysics:
         return court.TO_RACKET @ (offset - motion), court.TO_RACKET @ motion
 
     def _strike(
-        self, pairs: np.ndarray, start: np.ndarray, motion: np.ndarray, remaining: np.ndarray, elastic: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, pairs: Ints, start: Floats, motion: Floats, remaining: Floats, elastic: bool
+    ) -> tuple[Ints, Floats]:
         """Resolve the first contact of each ball.
 
         Args:
@@ -270,7 +271,7 @@ class CourtPhysics:
         self.ball[:, areas] += push
         return pairs, remaining
 
-    def _find_shots_through_net(self, areas: np.ndarray) -> None:
+    def _find_shots_through_net(self, areas: Ints) -> None:
         """A struck ball can fly a metre before its speed is clamped: further than the net is wide."""
         x, y = self.ball[:, areas]
         crossed = self.ball_before[0, areas] * x < 0.0
