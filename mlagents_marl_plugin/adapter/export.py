@@ -82,7 +82,7 @@ def export_actor(
         observation_shapes: of one agent, in the order of the behaviour's sensors.
         path: where to; folders are made.
         sample_obs: real observations to compare on, [R, *shape] each with R >= 1; None takes random ones.
-        sample_discrete: without *Deterministic Inference* Unity draws the choices, instead of the greedy ones.
+        sample_discrete: without *Deterministic Inference* Unity draws choices, instead of the greedy ones.
 
     Raises:
         ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does

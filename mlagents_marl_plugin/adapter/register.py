@@ -1,2 +1,52 @@
-def register():
-    return {}, {}
+"""The entry point that ``mlagents-learn`` calls at start.
+
+The host swallows every exception raised here and then only says "Invalid trainer type", so nothing optional is
+imported on the way.
+"""
+
+import os
+import sys
+from typing import Any
+
+PYTHON_VARIABLE = "MARL_PLAYER_PYTHON"
+_PR_SET_PDEATHSIG = 1
+
+
+def register() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Our trainer types and their settings, by name."""
+    from mlagents_marl_plugin.adapter import settings, trainers
+
+    # The launchers in unity_builds start their player with the interpreter that trains.
+    os.environ.setdefault(PYTHON_VARIABLE, sys.executable)
+    end_workers_with_us()
+    pairs = (
+        (trainers.MaddpgTrainer, settings.MaddpgSettings),
+        (trainers.Matd3Trainer, settings.Matd3Settings),
+        (trainers.IddpgTrainer, settings.IddpgSettings),
+        (trainers.MaddpgSharedTrainer, settings.MaddpgSharedSettings),
+        (trainers.Matd3SharedTrainer, settings.Matd3SharedSettings),
+    )
+    types = {trainer.get_trainer_name(): trainer for trainer, _ in pairs}
+    schemas = {trainer.get_trainer_name(): schema for trainer, schema in pairs}
+    return types, schemas
+
+
+def end_workers_with_us() -> None:
+    """On Linux, have the host's forked environment workers end when this process is killed.
+
+    Otherwise a kill -9 of ``mlagents-learn`` leaves them behind, holding the port that ``--resume`` needs.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+    import signal
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def arm() -> None:
+        if os.getppid() != parent:
+            return  # a child of a child; its own parent was armed
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=arm)

@@ -38,7 +38,7 @@ class CounterOptions:
 
     Attributes:
         agents: per area.
-        group_ids: an area's agents form a group, and rows carry a group reward, 10 times the reward.
+        group_ids: an area's agents form a group, and rows carry a group reward, 10 times agent 0's reward.
         teams: agent k plays on team k.
         roles: agents with odd numbers have the behaviour name ``CounterB``, two more (zero) observations and
             one more
@@ -244,9 +244,15 @@ class CounterScene(Scene):
             done,
             done & whole_area & ((area + episode) % 2 == 1),
             area + 1 if options.group_ids else None,
-            reward * np.float32(GROUP_REWARD_FACTOR) if options.group_ids else None,
+            self._group_reward(obs) if options.group_ids else None,
             forbidden_choices(step, agent, options.branches) if masked else None,
         )
+
+    def _group_reward(self, identity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What AddGroupReward gives: the same to every member."""
+        leader = identity[:, :_IDENTITY_SIZE].copy()
+        leader[:, 1] = 0
+        return reward_of(leader) * np.float32(GROUP_REWARD_FACTOR)
 
 
 def _joined(first: Rows, second: Rows) -> Rows:

@@ -1,0 +1,140 @@
+"""What TensorBoard and the console show: the host's own figures under the names that users know, and the group's."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mlagents_envs.logging_util import get_logger
+from mlagents_envs.side_channel.stats_side_channel import StatsAggregationMethod
+
+from mlagents_marl_plugin.adapter.assembler import Episode
+
+if TYPE_CHECKING:
+    from mlagents_marl_plugin.adapter.trainers import OffPolicyMarlTrainer
+
+logger = get_logger(__name__)
+
+# A learner's figures under the host's names; the others appear as "Learner/<Name>".
+HOST_NAMES = {
+    "policy_loss": "Losses/Policy Loss",
+    "critic_loss": "Losses/Value Loss",
+    "q_mean": "Policy/Extrinsic Value Estimate",
+}
+MAX_SLOTS_SHOWN = 8
+
+
+class Reporter:
+    """Collects what happens between summaries; everything of the learner's is fetched once, at the summary."""
+
+    def __init__(self, trainer: "OffPolicyMarlTrainer"):
+        self.trainer = trainer
+        self.stats = trainer.stats_reporter
+        self._since = time.monotonic()
+        self._steps = self._updates = 0
+        self._started = False
+        self._group_rewarded = False
+
+    def agent_ended(self, own: float, group: float) -> None:
+        """One agent's episode, in the host's terms."""
+        self.stats.add_stat(
+            "Environment/Cumulative Reward", own, aggregation=StatsAggregationMethod.HISTOGRAM
+        )
+        self._group_rewarded |= group != 0
+        if self._group_rewarded:
+            self.stats.add_stat(
+                "Environment/Group Cumulative Reward", group, aggregation=StatsAggregationMethod.HISTOGRAM
+            )
+
+    def group_ended(self, episode: Episode) -> None:
+        """One group's episode."""
+        self.stats.add_stat("Group/Score", float(episode.scores.max()))
+        self.stats.add_stat("Group/Score Sum", float(episode.scores.sum()))
+        self.stats.add_stat("Group/Episode Length", episode.length)
+        self.stats.add_stat("Group/Discounted Return", float(episode.discounted.mean()))
+        if len(episode.scores) <= MAX_SLOTS_SHOWN:
+            for slot, score in enumerate(episode.scores):
+                self.stats.add_stat(f"Group/Slot {slot} Score", float(score))
+        board = self.trainer.board
+        every = self.trainer.hyperparameters.console_episodes
+        if every and board.episodes % every == 0:
+            logger.info(
+                f"{self.trainer.brain_name}. Episode {board.episodes}. Score {board.recent[-1]:.3f}. "
+                f"Mean of the last {len(board.recent)}: {board.mean:.3f}. Length {episode.length}. "
+                f"Step {self.trainer.get_step}. Updates {self.trainer.updates}."
+            )
+        if board.stopped_at is not None:
+            logger.info(
+                f"{self.trainer.brain_name}: stop_when reached at episode {board.episodes} "
+                f"(step {self.trainer.get_step}); ending the run."
+            )
+
+    def announce_solved(self) -> None:
+        """Say once that the criterion ``solved_when`` was met."""
+        board, criterion = self.trainer.board, self.trainer.hyperparameters.solved_when
+        logger.info(
+            f"{self.trainer.brain_name}: solved at episode {board.solved_at} (step {self.trainer.get_step}): mean "
+            f"{criterion.metric.value} of the last {criterion.window} episodes is at least {criterion.threshold}."
+        )
+
+    def summarise(self) -> None:
+        """Give the host everything that is measured once per summary."""
+        trainer = self.trainer
+        if trainer.learner is None:
+            return
+        if trainer.board.recent:
+            self.stats.set_stat("Group/Score 100", trainer.board.mean)
+        self.stats.set_stat("Group/Episodes", trainer.board.episodes)
+        self._speed()
+        assembler = trainer.assembler
+        self.stats.set_stat("Data/Accepted Rows", assembler.accepted)
+        self.stats.set_stat("Data/Rejected Rows", assembler.rejected + trainer.roster.untracked)
+        self.stats.set_stat("Data/Dropped Group Steps", assembler.dropped)
+        if trainer.replay is None or trainer.store is None:
+            return
+        for name, value in trainer.replay.metrics().items():
+            self.stats.set_stat(f"Replay/{_title(name)}", value)
+        self.stats.set_stat("Policy/Extrinsic Reward", trainer.store.take_mean_reward())
+        explorer = trainer.acting.explorer
+        if explorer is not None:
+            self.stats.set_stat("Policy/Noise Scale", explorer.schedule.scale_at(trainer.get_step))
+        hyper, fraction = trainer.hyperparameters, trainer.learning_rate_fraction()
+        self.stats.set_stat("Policy/Learning Rate", hyper.learning_rate * fraction)
+        self.stats.set_stat("Policy/Critic Learning Rate", hyper.critic_learning_rate * fraction)
+        if trainer.updates:
+            self._learner()
+            self._observations()
+
+    def _speed(self) -> None:
+        now, trainer = time.monotonic(), self.trainer
+        elapsed = max(now - self._since, 1e-9)
+        if self._started:
+            self.stats.set_stat("Speed/Agent Steps per Second", (trainer.get_step - self._steps) / elapsed)
+            self.stats.set_stat("Speed/Updates per Second", (trainer.updates - self._updates) / elapsed)
+        self._since, self._steps, self._updates = now, trainer.get_step, trainer.updates
+        self._started = True
+
+    def _learner(self) -> None:
+        for name, tensor in self.trainer.learner.metrics().items():
+            values = tensor.detach().float().cpu()
+            title = HOST_NAMES.get(name, f"Learner/{_title(name)}")
+            self.stats.set_stat(title, float(values.mean()))
+            if values.dim() == 1 and 1 < len(values) <= MAX_SLOTS_SHOWN:
+                for slot, value in enumerate(values.tolist()):
+                    self.stats.set_stat(f"{title} Slot {slot}", value)
+
+    def _observations(self) -> None:
+        """How observations differ from slot to slot: a side that sees other numbers than its mates will play worse."""
+        trainer = self.trainer
+        obs = trainer.assembler.staging.obs[0]
+        present = trainer.assembler.staging.present
+        filled = min(trainer.assembler.staging.head, len(obs))
+        rows = np.unique(np.linspace(0, filled - 1, min(filled, 256)).astype(int))
+        for slot in range(min(obs.shape[1], MAX_SLOTS_SHOWN)):
+            seen = obs[rows, slot][present[rows, slot]]
+            if len(seen):
+                self.stats.set_stat(f"Data/Observation Mean Slot {slot}", float(seen.mean()))
+                self.stats.set_stat(f"Data/Observation Deviation Slot {slot}", float(seen.std()))
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").title()

@@ -1,0 +1,113 @@
+"""The files of a run: checkpoints beside their ONNX models, the final and the best model, the replay.
+
+results/<run>/<behavior>.onnx                 the last model; slot 0 where agents have actors of their own
+results/<run>/<behavior>-slot1.onnx           further slots
+results/<run>/<behavior>-best.onnx            the best so far, by the mean score over 100 episodes
+results/<run>/<behavior>/checkpoint.pt        to resume from
+results/<run>/<behavior>/<behavior>-<step>.pt and .onnx, as many as keep_checkpoints says
+results/<run>/<behavior>/best.pt              the best so far, outside that count
+"""
+
+import os
+import shutil
+from typing import Any
+
+import attr
+import numpy as np
+import torch
+from mlagents.trainers.exception import UnityTrainerException
+from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint
+from mlagents_envs.logging_util import get_logger
+
+from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
+from mlagents_marl_plugin.core.types import GroupSpec
+
+logger = get_logger(__name__)
+
+BEST = "best.pt"
+
+
+class ModelFiles:
+    """Writes and reads them. The caller holds the learner still meanwhile."""
+
+    def __init__(self, artifact_path: str, behavior_name: str):
+        self.folder = artifact_path
+        self.behavior_name = behavior_name
+        self._best: tuple[dict[str, Any], DecentralisedActor, float] | None = None
+
+    def save(
+        self,
+        state: dict[str, Any],
+        replay: dict[str, Any] | None,
+        actor: DecentralisedActor,
+        spec: GroupSpec,
+        sample_obs: list[np.ndarray] | None,
+    ) -> tuple[str, list[str]]:
+        """Write a checkpoint, its models and, if there is a new one, the best; returns the model and the other files.
+
+        Raises:
+            UnityTrainerException: if a model does not compute what the actor does. The checkpoint is written by then.
+        """
+        base = os.path.join(self.folder, f"{self.behavior_name}-{state['step']}")
+        checkpoint.write(state, f"{base}.pt")
+        checkpoint.write(state, os.path.join(self.folder, checkpoint.LAST))
+        if replay is not None:
+            checkpoint.write({**replay, "step": state["step"]}, os.path.join(self.folder, checkpoint.REPLAY))
+        models = self._export(actor, spec, base, sample_obs)
+        if self._best is not None:
+            best, best_actor, score = self._best
+            checkpoint.write(best, os.path.join(self.folder, BEST))
+            self._export(best_actor, spec, f"{self.folder}-best", sample_obs)
+            logger.info(f"{self.behavior_name}: kept the best model so far, mean score {score:.3f}.")
+            self._best = None
+        return models[0], [f"{base}.pt", *models[1:]]
+
+    def _export(
+        self, actor: DecentralisedActor, spec: GroupSpec, base: str, sample_obs: list[np.ndarray] | None
+    ) -> list[str]:
+        role, role_actor, paths = spec.roles[0], actor.roles[0], []
+        for slot in range(1 if role_actor.sharing is Sharing.SHARED else role.num_slots):
+            path = f"{base}.onnx" if slot == 0 else f"{base}-slot{slot}.onnx"
+            try:
+                export_actor(
+                    FlatObservations(role_actor.slot_module(slot)),
+                    role.action,
+                    role.observation_shapes,
+                    path,
+                    sample_obs=sample_obs,
+                )
+            except ExportError as error:
+                raise UnityTrainerException(f"{error} The checkpoint {base}.pt is kept.") from error
+            paths.append(path)
+        logger.info(f"Exported {', '.join(paths)}")
+        return paths
+
+    def publish(self, saved: ModelCheckpoint) -> ModelCheckpoint:
+        """Copy a checkpoint's models to where Unity users look for the final ones."""
+        models = [path for path in (saved.file_path, *saved.auxillary_file_paths) if path.endswith(".onnx")]
+        base = os.path.splitext(saved.file_path)[0]
+        for path in models:
+            target = self.folder + path[len(base) :]
+            shutil.copyfile(path, target)
+            logger.info(f"Copied {path} to {target}.")
+        return attr.evolve(saved, file_path=f"{self.folder}.onnx")
+
+    def remember_best(self, state: dict[str, Any], actor: DecentralisedActor, score: float) -> None:
+        """Keep a copy in memory, to be written with the next checkpoint."""
+        self._best = (state, actor.acting_copy(torch.device("cpu")), score)
+
+    def read_replay(self, step: int) -> dict[str, Any] | None:
+        """The replay that belongs to the checkpoint of ``step``; None, with a warning, if there is none."""
+        path = os.path.join(self.folder, checkpoint.REPLAY)
+        if not os.path.isfile(path):
+            logger.warning(f"{path}: no replay was saved; collecting anew before the next update.")
+            return None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.get("step") != step:
+            logger.warning(
+                f"{path}: expected the replay of step {step}, got that of step {state.get('step')}; collecting anew."
+            )
+            return None
+        return state

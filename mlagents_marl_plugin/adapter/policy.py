@@ -1,0 +1,201 @@
+"""The policy that the host asks for actions: it writes down every decision and acts with a copy of the actor."""
+
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from mlagents.trainers.action_info import ActionInfo
+from mlagents.trainers.exception import UnityTrainerException
+from mlagents.trainers.policy import Policy
+from mlagents.trainers.settings import NetworkSettings
+from mlagents.trainers.torch_entities.action_log_probs import LogProbsTuple
+from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
+from mlagents_envs.timers import timed
+
+from mlagents_marl_plugin.adapter.grouping import FirstAgents
+from mlagents_marl_plugin.adapter.roster import Roster
+from mlagents_marl_plugin.adapter.staging import encode_tickets, no_tickets
+from mlagents_marl_plugin.core import actions
+from mlagents_marl_plugin.core.types import ActionLayout
+
+
+class Decide(Protocol):
+    """How actions are chosen from observations: [R, O], allowed [R, choices], slot [R], member [R] -> encoded [R, A]."""
+
+    def __call__(
+        self, obs: torch.Tensor, allowed: torch.Tensor, slots: torch.Tensor, members: torch.Tensor
+    ) -> torch.Tensor: ...
+
+
+class Table:
+    """Where all policies of one trainer meet: the roster, and who to tell of agents seen before it exists.
+
+    ``lock`` guards the roster, the staging table and the acting copy. The host's threads hold it only for a moment.
+    """
+
+    def __init__(self, behavior_name: str):
+        self.behavior_name = behavior_name
+        self.lock = threading.RLock()
+        self.behavior_ids: list[str] = []  # sorted: the order of slots
+        self.roster: Roster | None = None
+        self.decide: Decide | None = None
+        self.on_first_agents: Any = None  # called with what a whole first step of a process showed
+        self._first: dict[int, dict[str, FirstAgents]] = {}
+
+    def meet(self, worker_id: int, behavior_id: str, steps: DecisionSteps) -> None:
+        """Collect the agents of a process's first step; once all behaviour ids were asked, they decide the layout."""
+        seen = self._first.setdefault(worker_id, {})
+        if behavior_id in seen:
+            seen.clear()
+        seen[behavior_id] = FirstAgents(behavior_id, np.array(steps.agent_id), np.array(steps.group_id))
+        if len(seen) == len(self.behavior_ids) and any(len(agents.agent_ids) for agents in seen.values()):
+            self.on_first_agents([seen[name] for name in self.behavior_ids])
+            self._first.clear()
+
+
+class MarlPolicy(Policy):
+    """One behaviour id's policy.
+
+    What it returns under ``log_probs`` are the tickets of the decisions: the host carries them, row by row and
+    untouched, into each agent's trajectory.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        behavior_id: str,
+        behavior_spec: BehaviorSpec,
+        network_settings: NetworkSettings,
+        table: Table,
+    ):
+        super().__init__(seed, behavior_spec, network_settings)
+        self.behavior_id = behavior_id
+        self.table = table
+        self.step = 0
+        spec = behavior_spec.action_spec
+        self.layout = ActionLayout(spec.continuous_size, tuple(int(size) for size in spec.discrete_branches))
+        self._no_previous_action = np.zeros((1, spec.discrete_size), np.int32)
+
+    @timed
+    def get_action(self, decision_requests: DecisionSteps, worker_id: int = 0) -> ActionInfo:
+        """Decide for all agents that ask; an empty request still tells that the process took a step."""
+        table = self.table
+        with table.lock:
+            met = table.roster is not None
+            if not met:
+                table.meet(worker_id, self.behavior_id, decision_requests)
+            # Of several teams some were asked before the roster existed: all are followed from the next step on.
+            follow = met or (table.roster is not None and len(table.behavior_ids) == 1)
+            placed = self._place(worker_id, decision_requests) if follow else None
+            if len(decision_requests) == 0:
+                return ActionInfo.empty()
+            return self._act(decision_requests, placed)
+
+    def _place(self, worker_id: int, requests: DecisionSteps) -> tuple[np.ndarray, np.ndarray]:
+        roster = self.table.roster
+        assert roster is not None
+        team = self.table.behavior_ids.index(self.behavior_id)
+        return roster.place(worker_id, team, np.asarray(requests.agent_id), np.asarray(requests.group_id))
+
+    def _act(self, requests: DecisionSteps, placed: tuple[np.ndarray, np.ndarray] | None) -> ActionInfo:
+        count = len(requests)
+        obs = _flatten(requests.obs)
+        allowed = self._allowed(requests)
+        if placed is None:
+            tickets = no_tickets(count)
+            encoded = actions.uniform(
+                self.layout, torch.from_numpy(allowed), (count,), device=torch.device("cpu")
+            )
+        else:
+            rows, slots = placed
+            encoded, tickets = self._follow(rows, slots, obs, allowed)
+        continuous, discrete = actions.to_host(self.layout, encoded)
+        action = ActionTuple(continuous.numpy(), discrete.numpy())
+        if not np.isfinite(action.continuous.sum()):
+            raise UnityTrainerException(
+                f"{self.behavior_id}: expected finite actions, got NaN or Inf from the actor; the last checkpoint is "
+                f"from before that. Lower learning_rate, or set network_settings.normalize: true"
+            )
+        outputs = {"action": action, "log_probs": LogProbsTuple(continuous=tickets)}
+        return ActionInfo(
+            action=action, env_action=action, outputs=outputs, agent_ids=list(requests.agent_id)
+        )
+
+    def _follow(
+        self, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """Choose actions and write the decisions down; rows of -1 are not followed."""
+        roster, decide = self.table.roster, self.table.decide
+        assert roster is not None and decide is not None
+        staging, known = roster.staging, rows >= 0
+        lanes = np.where(known, staging.lane[rows % staging.capacity], 0)
+        members = lanes * roster.layout.group_size + slots
+        encoded = decide(
+            torch.from_numpy(obs),
+            torch.from_numpy(allowed),
+            torch.from_numpy(slots),
+            torch.from_numpy(members),
+        )
+        chosen = encoded.numpy()
+        if known.all():
+            staging.write_decisions(0, rows, slots, obs, allowed)
+            staging.write_actions(0, rows, slots, chosen)
+            return encoded, encode_tickets(rows, slots)
+        tickets = no_tickets(len(rows))
+        if known.any():
+            staging.write_decisions(0, rows[known], slots[known], obs[known], allowed[known])
+            staging.write_actions(0, rows[known], slots[known], chosen[known])
+            tickets[known] = encode_tickets(rows[known], slots[known])
+        return encoded, tickets
+
+    def _allowed(self, requests: DecisionSteps) -> np.ndarray:
+        """1 = permitted; the host says True = forbidden."""
+        if requests.action_mask is None or not self.layout.branches:
+            return np.ones((len(requests), self.layout.num_choices), np.float32)
+        return 1.0 - np.concatenate(requests.action_mask, axis=1).astype(np.float32)
+
+    def remove_memories(self, agent_ids: list) -> None:
+        """The host's sign that agents have ended, or were dropped in a reset."""
+        super().remove_memories(agent_ids)
+        if self.table.roster is None:
+            return
+        with self.table.lock:
+            for global_id in agent_ids:
+                worker, agent = global_id[len("agent_") :].split("-", 1)
+                self.table.roster.leave(int(worker), int(agent))
+
+    # The host's previous action is row 0's for every agent; nothing here reads it.
+    def save_previous_action(self, agent_ids: list, action_tuple: ActionTuple) -> None:
+        return
+
+    def retrieve_previous_action(self, agent_ids: list) -> np.ndarray:
+        return self._no_previous_action
+
+    def remove_previous_action(self, agent_ids: list) -> None:
+        return
+
+    def get_current_step(self) -> int:
+        return self.step
+
+    def set_step(self, step: int) -> int:
+        self.step = step
+        return step
+
+    def increment_step(self, n_steps: int) -> int:
+        self.step += n_steps
+        return self.step
+
+    def load_weights(self, values: Any) -> None:
+        """The acting copy is shared with the trainer and swapped there."""
+
+    def get_weights(self) -> list:
+        return []
+
+    def init_load_weights(self) -> None:
+        return
+
+
+def _flatten(obs: list) -> np.ndarray:
+    flat = [np.asarray(sensor, np.float32).reshape(len(sensor), -1) for sensor in obs]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)

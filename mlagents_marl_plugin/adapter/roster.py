@@ -1,0 +1,236 @@
+"""Who acts with whom: every agent's group, slot and place in time, known before its decision is made.
+
+A *lane* is one life of one group in one environment process: it begins when its first member appears and ends when
+its last member has left. Agents are told to have left by the host's AgentProcessor, which clears an agent's memories
+as soon as it has processed the agent's end (or has dropped it in a reset).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from mlagents.trainers.exception import UnityTrainerException
+from mlagents_envs.logging_util import get_logger
+
+from mlagents_marl_plugin.adapter.grouping import Grouping, Layout
+from mlagents_marl_plugin.adapter.staging import StagingTable
+
+logger = get_logger(__name__)
+
+
+@dataclass
+class Worker:
+    """One environment process as the roster sees it."""
+
+    clock: int = 0  # counts the calls with which the host asks for one step's decisions
+    called: set[int] = field(default_factory=set)  # behaviour ids already asked in this step
+    complete: int = -1  # the last step for which all were asked
+    members: dict[int, tuple[int, int]] = field(default_factory=dict)  # agent id -> lane, slot
+    lanes: dict[int, int] = field(default_factory=dict)  # group id -> its lane
+    cohort: list[tuple[int, list[int]]] = field(
+        default_factory=list
+    )  # this step's new lanes and their agents' ids
+    cohorts: int = 0  # generations of agents that were grouped by consecutive ids
+
+
+class Lanes:
+    """What is known of each lane, as arrays that grow by doubling; numbers of ended lanes are used again."""
+
+    def __init__(self, num_slots: int):
+        self.num_slots = num_slots
+        self._allocate(64)
+        self.free = list(range(63, -1, -1))
+
+    def _allocate(self, count: int) -> None:
+        slots = self.num_slots
+        self.row = np.full(count, -1, np.int64)  # the group's current row
+        self.step = np.full(count, -1, np.int64)  # the clock at which it began
+        self.present = np.zeros((count, slots), bool)
+        self.valued = np.zeros((count, slots), bool)
+        self.last_delivered = np.full((count, slots), -1, np.int64)
+        self.worker = np.zeros(count, np.int64)
+        self.pending: list[list[int]] = [[] for _ in range(count)]  # rows that are not yet stored, in order
+        self.tail = np.full(count, -1, np.int64)  # the replay's row that waits for this lane's next outcome
+        self.generation = np.zeros(count, np.int64)
+
+    def new(self, worker: int, generation: int) -> int:
+        if not self.free:
+            self._grow()
+        lane = self.free.pop()
+        self.row[lane] = self.step[lane] = self.tail[lane] = -1
+        self.present[lane] = self.valued[lane] = False
+        self.last_delivered[lane] = -1
+        self.worker[lane] = worker
+        self.generation[lane] = generation
+        self.pending[lane] = []
+        return lane
+
+    def release(self, lane: int) -> None:
+        self.free.append(lane)
+
+    def _grow(self) -> None:
+        old, count = self.__dict__.copy(), len(self.row)
+        self._allocate(2 * count)
+        for name in ("row", "step", "present", "valued", "last_delivered", "worker", "tail", "generation"):
+            getattr(self, name)[:count] = old[name]
+        self.pending[:count] = old["pending"]
+        self.free = list(range(2 * count - 1, count - 1, -1))
+
+
+class Roster:
+    """Hands out rows and slots for decisions. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, behavior_name: str, layout: Layout, staging: StagingTable, posthumous: bool):
+        """
+        Args:
+            posthumous: whether one who leaves while its group plays on still earns its group's reward to come.
+        """
+        self.behavior_name = behavior_name
+        self.layout = layout
+        self.staging = staging
+        self.posthumous = posthumous
+        self.lanes = Lanes(layout.group_size)
+        self.workers: dict[int, Worker] = defaultdict(Worker)
+        self.first_slot = np.cumsum((0, *layout.members))
+        self.departed: list[
+            tuple[int, int, int]
+        ] = []  # (lane, slot, row) of agents that left since last asked
+        self.untracked = 0  # decisions that could not be placed
+
+    def tick(self, worker_id: int, team: int) -> Worker:
+        """Advance the worker's clock where a new step begins; called for every behaviour id, with or without agents."""
+        worker = self.workers[worker_id]
+        if team in worker.called:
+            worker.clock += 1
+            worker.called.clear()
+            worker.cohort.clear()
+        worker.called.add(team)
+        if len(worker.called) == len(self.layout.members):
+            worker.complete = worker.clock
+        return worker
+
+    def place(
+        self, worker_id: int, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The staging rows and slots of agents that decide now: [R], [R]. A row of -1: its group is not known.
+
+        Args:
+            team: index of the behaviour id within the layout.
+            agent_ids, group_ids: [R] int, as the scene sent them.
+        """
+        worker = self.tick(worker_id, team)
+        if len(agent_ids) == 0:
+            empty = np.zeros(0, np.int64)
+            return empty, empty
+        ids = agent_ids.tolist()
+        if not all(agent in worker.members for agent in ids):
+            self._admit(worker_id, worker, team, agent_ids, group_ids)
+        places = np.array([worker.members.get(agent, (-1, 0)) for agent in ids], np.int64)
+        lanes, slots = places[:, 0], places[:, 1]
+        known = lanes >= 0
+        if known.all():
+            return self._rows(worker, lanes), slots
+        self.untracked += int((~known).sum())
+        rows = np.full(len(ids), -1, np.int64)
+        rows[known] = self._rows(worker, lanes[known])
+        return rows, slots
+
+    def _rows(self, worker: Worker, lanes: np.ndarray) -> np.ndarray:
+        table = self.lanes
+        fresh = np.unique(lanes[table.step[lanes] != worker.clock])
+        if len(fresh):
+            rows = self.staging.begin(
+                fresh, table.row[fresh], table.present[fresh], table.valued[fresh], worker.clock
+            )
+            table.row[fresh] = rows
+            table.step[fresh] = worker.clock
+            for lane, row in zip(fresh.tolist(), rows.tolist()):
+                table.pending[lane].append(row)
+        return table.row[lanes]
+
+    def leave(self, worker_id: int, agent_id: int) -> None:
+        """An agent has ended, or was dropped by the host in a reset."""
+        worker = self.workers[worker_id]
+        place = worker.members.pop(agent_id, None)
+        if place is None or place[0] < 0:
+            return
+        lane, slot = place
+        self.lanes.present[lane, slot] = False
+        if not self.posthumous:
+            self.lanes.valued[lane, slot] = False
+        self.departed.append((lane, slot, int(self.lanes.row[lane])))
+        if not self.lanes.present[lane].any():
+            for group in [group for group, of in worker.lanes.items() if of == lane]:
+                del worker.lanes[group]
+
+    def _admit(
+        self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
+    ) -> None:
+        new = [index for index, agent in enumerate(agent_ids.tolist()) if agent not in worker.members]
+        new.sort(key=lambda index: agent_ids[index])
+        if self.layout.grouping == Grouping.CONSECUTIVE:
+            self._admit_consecutive(worker_id, worker, team, agent_ids[new])
+            return
+        for index in new:
+            agent, group = int(agent_ids[index]), 0
+            if self.layout.grouping == Grouping.GROUP_ID:
+                # One in no group is a group of its own.
+                group = int(group_ids[index]) or -agent - 1
+            lane = worker.lanes.get(group)
+            if lane is None:
+                lane = worker.lanes[group] = self.lanes.new(worker_id, 0)
+            self._seat(worker, lane, team, agent)
+
+    def _admit_consecutive(self, worker_id: int, worker: Worker, team: int, new: np.ndarray) -> None:
+        size = self.layout.members[team]
+        if len(new) % size:
+            self.contradict(
+                f"{len(new)} agents began together, which is no multiple of {size}", worker.cohorts == 0
+            )
+            for agent in new.tolist():
+                worker.members[agent] = (-1, 0)
+            return
+        if not worker.cohort:
+            worker.cohorts += 1
+        for number, first in enumerate(range(0, len(new), size)):
+            if number == len(worker.cohort):
+                worker.cohort.append((self.lanes.new(worker_id, worker.cohorts - 1), []))
+            lane, ids = worker.cohort[number]
+            for agent in new[first : first + size].tolist():
+                self._seat(worker, lane, team, agent)
+                ids.append(agent)
+            if len(ids) == self.layout.group_size and max(ids) - min(ids) >= len(ids):
+                self.contradict(f"agents {sorted(ids)} have no consecutive ids", worker.cohorts == 1)
+
+    def _seat(self, worker: Worker, lane: int, team: int, agent: int) -> None:
+        """Give a new member the lowest free slot of its team."""
+        first, last = self.first_slot[team], self.first_slot[team + 1]
+        free = np.flatnonzero(~self.lanes.present[lane, first:last])
+        if len(free) == 0:
+            raise UnityTrainerException(
+                f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
+                f"{last - first} agents, got one more (agent {agent}); set the largest number of agents that a group "
+                f"of the scene can have"
+            )
+        slot = int(first + free[0])
+        self.lanes.present[lane, slot] = self.lanes.valued[lane, slot] = True
+        worker.members[agent] = (lane, slot)
+
+    def contradict(self, seen: str, first_generation: bool) -> None:
+        """Agents did not behave as 'consecutive' says. The first generation's order is Unity's own and is waited out.
+
+        Raises:
+            UnityTrainerException: from the second generation on.
+        """
+        if first_generation:
+            logger.warning(
+                f"{self.behavior_name}: {seen}; their experience is left out, and agents are grouped anew when they "
+                f"begin their next episode."
+            )
+            return
+        raise UnityTrainerException(
+            f"behaviors.{self.behavior_name}.hyperparameters.grouping: expected groups of {self.layout.group_size} agents "
+            f"with consecutive ids that begin and end together ('consecutive'), but {seen}; register the agents of "
+            f"a court in a SimpleMultiAgentGroup and set grouping: group_id, or use one court per process with "
+            f"--num-envs and grouping: worker"
+        )

@@ -1,0 +1,179 @@
+"""The YAML schema: the pure configs of the algorithms, plus what every trainer of ours adds under ``hyperparameters``."""
+
+from enum import Enum
+from typing import Optional
+
+import attr
+from mlagents.trainers.exception import TrainerConfigError
+from mlagents.trainers.settings import HyperparamSettings, RewardSignalType, TrainerSettings
+
+from mlagents_marl_plugin.adapter.grouping import Grouping
+from mlagents_marl_plugin.adapter.strict import strict_fields
+from mlagents_marl_plugin.algorithms.maddpg_config import (
+    IddpgConfig,
+    MaddpgConfig,
+    MaddpgSharedConfig,
+    Matd3Config,
+    Matd3SharedConfig,
+)
+
+
+class SlotsBy(Enum):
+    """What tells the agents of a group apart, for actors of their own (``share_actor``)."""
+
+    TEAM = "team"  # behaviour name and team id
+    ORDER = "order"  # also the order of agent ids within the group
+
+
+class Metric(Enum):
+    """What `Criterion` looks at, per episode of a group."""
+
+    SCORE = "score"  # the best member's reward
+    SCORE_SUM = "score_sum"
+    SCORE_MEAN = "score_mean"
+    EPISODE_LENGTH = "episode_length"
+
+
+@attr.s(auto_attribs=True)
+class Criterion:
+    """``{metric: score, window: 100, threshold: 0.5}``: the mean of a metric over the last episodes reaches a value."""
+
+    threshold: float
+    metric: Metric = Metric.SCORE
+    window: int = 100
+    """Episodes in the mean, >= 1. Nothing is judged before that many have ended."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.window < 1:
+            raise TrainerConfigError(
+                f"hyperparameters: window: expected a whole number >= 1, got {self.window}; try 100 episodes"
+            )
+
+
+@attr.s(auto_attribs=True)
+class GroupSettings:
+    """Fields of every trainer of ours that are not the algorithm's own."""
+
+    grouping: Grouping = Grouping.AUTO
+    """How agents that share a critic are found: auto, group_id, worker or consecutive."""
+
+    group_size: Optional[int] = None
+    """How many agents share a critic, >= 1. Needed where the scene does not say so with group ids."""
+
+    max_group_size: int = 8
+    """The most agents of one process that ``auto`` takes for one group without being told, >= 1."""
+
+    slots_by: SlotsBy = SlotsBy.TEAM
+    """Whether agents of one team get actors of their own by the order of their ids."""
+
+    act_device: str = "cpu"
+    """Where the acting copy of the actor runs. A small network decides faster on the CPU."""
+
+    solved_when: Optional[Criterion] = None
+    """When to announce "solved"; the run goes on."""
+
+    stop_when: Optional[Criterion] = None
+    """When to end the run."""
+
+    console_episodes: int = 0
+    """Print a line every so many episodes, >= 0; 0 = never."""
+
+    def check_group(self) -> None:
+        """Raises ValueError for a value out of range."""
+        for name in ("group_size", "max_group_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected a whole number >= 1, got {value}; try 2")
+        if self.console_episodes < 0:
+            raise ValueError(
+                f"console_episodes: expected a whole number >= 0, got {self.console_episodes}; 0 prints nothing"
+            )
+
+
+def _schema(cls: type) -> type:
+    return attr.s(auto_attribs=True, collect_by_mro=True, field_transformer=strict_fields)(cls)
+
+
+class _Checked:
+    """Ranges are checked after all fields are set, and reported as the host reports its own."""
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            super().__attrs_post_init__()  # type: ignore[misc]
+            self.check_group()  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise TrainerConfigError(f"hyperparameters.{error}") from None
+
+
+@_schema
+class MaddpgSettings(_Checked, MaddpgConfig, GroupSettings, HyperparamSettings):
+    """``trainer_type: maddpg``."""
+
+
+@_schema
+class Matd3Settings(_Checked, Matd3Config, GroupSettings, HyperparamSettings):
+    """``trainer_type: matd3``."""
+
+
+@_schema
+class IddpgSettings(_Checked, IddpgConfig, GroupSettings, HyperparamSettings):
+    """``trainer_type: iddpg``."""
+
+
+@_schema
+class MaddpgSharedSettings(_Checked, MaddpgSharedConfig, GroupSettings, HyperparamSettings):
+    """``trainer_type: maddpg_shared``."""
+
+
+@_schema
+class Matd3SharedSettings(_Checked, Matd3SharedConfig, GroupSettings, HyperparamSettings):
+    """``trainer_type: matd3_shared``."""
+
+
+def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
+    """Refuse what the host offers and these trainers do not do, rather than ignore it.
+
+    Raises:
+        TrainerConfigError: naming the field.
+    """
+
+    def refuse(field: str, expected: str, got: object, remedy: str) -> None:
+        raise TrainerConfigError(
+            f"behaviors.{behavior_name}.{field}: expected {expected}, got {got}; {remedy}"
+        )
+
+    trainer = settings.trainer_type
+    for signal in settings.reward_signals:
+        if signal != RewardSignalType.EXTRINSIC:
+            refuse(
+                f"reward_signals.{signal.value}",
+                f"only extrinsic for {trainer}",
+                signal.value,
+                "remove it, or use ppo or sac for this behavior",
+            )
+    if RewardSignalType.EXTRINSIC not in settings.reward_signals:
+        refuse("reward_signals", "extrinsic", "none", "add extrinsic: {gamma: 0.99, strength: 1.0}")
+    gamma = settings.reward_signals[RewardSignalType.EXTRINSIC].gamma
+    if not 0 <= gamma <= 1:
+        refuse("reward_signals.extrinsic.gamma", "0 <= gamma <= 1", gamma, "try 0.99")
+    if settings.self_play is not None:
+        refuse("self_play", f"none for {trainer}", "self_play", "remove it, or use poca or ppo for self-play")
+    if settings.behavioral_cloning is not None:
+        refuse("behavioral_cloning", f"none for {trainer}", "behavioral_cloning", "remove it")
+    if settings.network_settings.memory is not None:
+        refuse(
+            "network_settings.memory",
+            f"none for {trainer}",
+            "memory",
+            "remove it, or stack observations in Unity (Stacked Vectors)",
+        )
+    for field, value in (
+        ("max_steps", settings.max_steps),
+        ("time_horizon", settings.time_horizon),
+        ("summary_freq", settings.summary_freq),
+        ("checkpoint_interval", settings.checkpoint_interval),
+        ("network_settings.hidden_units", settings.network_settings.hidden_units),
+        ("network_settings.num_layers", settings.network_settings.num_layers),
+    ):
+        if value < 1:
+            refuse(field, "a whole number >= 1", value, "see the examples in trainer_configs")
