@@ -1,0 +1,189 @@
+"""``marl-evaluate``: plays exported models in a scene and says how well they do.
+
+The files are played as Unity would play them, by onnxruntime and the official client; torch is not imported.
+Greedy unless asked otherwise.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+from mlagents_envs.environment import UnityEnvironment
+
+from mlagents_marl_plugin.tools.cast import Cast
+from mlagents_marl_plugin.tools.episodes import SCORES, Episodes, GroupingError
+from mlagents_marl_plugin.tools.evaluation_report import in_json, in_words, report
+from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError, behavior_name
+from mlagents_marl_plugin.tools.onnx_player import ModelError
+from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, SceneOptions, advance, open_scene
+
+_SECONDS_BETWEEN_REPORTS = 10.0
+_DECISIONS_WITHOUT_END = 20_000
+
+EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None) -> None:
+    """Plays until enough episodes have ended; ``episodes`` holds what was played so far at any time."""
+    advance(env, first=True)
+    reported = time.monotonic()
+    steps = 0
+    while True:
+        state = {name: env.get_steps(name) for name in env.behavior_specs}
+        scored = {name: s for name, s in state.items() if only in (None, name, behavior_name(name))}
+        episodes.observe(scored)
+        if episodes.done:
+            return
+        for name, (decisions, ends) in state.items():
+            cast.forget(ends.agent_id.tolist())
+            if len(decisions):
+                slots = episodes.slots(name, decisions)
+                env.set_actions(name, cast.act(name, env.behavior_specs[name], decisions, slots))
+        advance(env, first=False)
+        steps += 1
+        if steps == _DECISIONS_WITHOUT_END and not episodes.episodes:
+            _say(
+                f"no episode has ended after {steps} decisions; does the scene end any (Max Step)? Ctrl+C "
+                "stops"
+            )
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS and episodes.episodes:
+            reported = time.monotonic()
+            mean = sum(episode.score for episode in episodes.episodes) / len(episodes.episodes)
+            _say(f"{len(episodes.episodes)}/{episodes.number} episodes, mean score {mean:.3f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 0, 1 the scene ended, 2 wrong input, 130 stopped by Ctrl+C."""
+    args = parser().parse_args(arguments)
+    episodes = Episodes(args.episodes, args.score, args.group_size, args.num_areas)
+    try:
+        choice = ModelChoice(args.model)
+        cast = Cast(choice, args.behavior, not args.stochastic)
+    except ModelChoiceError as error:
+        return _fail(str(error), EXIT_USAGE)
+    stopped, code = None, 0
+    try:
+        _run(args, choice, cast, episodes)
+    except KeyboardInterrupt:
+        stopped, code = "Ctrl+C", EXIT_INTERRUPTED
+    except SceneLost as error:
+        stopped, code = str(error), EXIT_LOST
+    except (SceneError, ModelChoiceError, ModelError, GroupingError, _BehaviorError) as error:
+        return _fail(str(error), EXIT_USAGE)
+    result = report(args, cast, episodes, stopped)
+    if stopped is not None:
+        _fail(f"stopped after {len(episodes.episodes)} of {args.episodes} episodes: {stopped}", code)
+    print(in_words(result))
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(in_json(result), encoding="utf-8")
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="marl-evaluate",
+        description="Play exported models (.onnx) in a Unity scene and report their scores.",
+        epilog="Example: marl-evaluate --env unity_builds/Tennis --model results/tennis_maddpg --num-areas 8",
+    )
+    p.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]PATH",
+        help="a .onnx file or a run's folder; NAME= (Tennis, Tennis?team=0, Tennis-slot1) says whom it plays",
+    )
+    p.add_argument("--env", metavar="PATH", help="the build; without it the Editor is awaited")
+    p.add_argument(
+        "--episodes", type=_positive, default=100, metavar="N", help="how many (default %(default)s)"
+    )
+    p.add_argument(
+        "--behavior", metavar="NAME", help="score only this behaviour; others without a model do nothing"
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, help="of the scene and of random actions (default %(default)s)"
+    )
+    p.add_argument(
+        "--num-areas", type=_positive, default=1, metavar="N", help="areas side by side (default 1)"
+    )
+    p.add_argument(
+        "--group-size",
+        type=_positive,
+        metavar="K",
+        help="agents that play together, where the scene has no group ids (default: by --num-areas, or all)",
+    )
+    p.add_argument("--score", choices=list(SCORES), default="max", help="over a group's agents (default max)")
+    p.add_argument(
+        "--stochastic", action="store_true", help="play what Unity plays without Deterministic Inference"
+    )
+    p.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all scores, the models and versions to a file"
+    )
+    p.add_argument("--base-port", type=int, metavar="P", help="default 5005 with --env, 5004 for the Editor")
+    p.add_argument("--time-scale", type=float, default=20.0, metavar="X", help="default 20; 1 to watch")
+    p.add_argument("--no-graphics", action="store_true", help="run the build without a window")
+    p.add_argument(
+        "--timeout-wait", type=_positive, default=60, metavar="S", help="seconds to wait (default 60)"
+    )
+    p.add_argument(
+        "--env-args", nargs=argparse.REMAINDER, default=[], help="all that follows goes to the build"
+    )
+    return p
+
+
+class _BehaviorError(ValueError):
+    """``--behavior`` names none of the scene's."""
+
+
+def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Episodes) -> None:
+    onnxruntime.set_seed(args.seed)
+    if args.env is None:
+        _say(f"waiting {args.timeout_wait} s for the Editor: press Play now")
+    env = open_scene(
+        SceneOptions(
+            env=args.env,
+            seed=args.seed,
+            num_areas=args.num_areas,
+            base_port=args.base_port,
+            time_scale=args.time_scale,
+            no_graphics=args.no_graphics,
+            timeout_wait=args.timeout_wait,
+            env_args=args.env_args,
+        )
+    )
+    try:
+        behaviors = list(env.behavior_specs)
+        choice.check_names(behaviors)
+        if args.behavior is not None and args.behavior not in {*behaviors, *map(behavior_name, behaviors)}:
+            raise _BehaviorError(
+                f"--behavior: expected a behaviour of the scene ({', '.join(behaviors)}), got "
+                f"{args.behavior}; "
+                "correct the name"
+            )
+        play(env, cast, episodes, args.behavior)
+    finally:
+        env.close()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text}")
+    return number
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _fail(text: str, code: int) -> int:
+    _say(f"marl-evaluate: {text}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Opens a Unity scene (a build, our player, the Editor) for a tool, and says plainly what went wrong."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlagents_envs.env_utils import validate_environment_path
+from mlagents_envs.environment import UnityEnvironment
+from mlagents_envs.exception import (
+    UnityCommunicatorStoppedException,
+    UnityEnvironmentException,
+    UnityTimeOutException,
+    UnityWorkerInUseException,
+)
+from mlagents_envs.side_channel.engine_configuration_channel import EngineConfigurationChannel
+
+# What mlagents_envs deletes wherever it stands in a path.
+_MANGLED = (".app", ".exe", ".x86_64", ".x86")
+_FASTER_THAN_LIFE = 1.0
+
+
+class SceneError(RuntimeError):
+    """The scene cannot be opened as asked for."""
+
+
+class SceneLost(RuntimeError):
+    """The scene ended or stopped answering."""
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """How to open a scene; the fields are ``mlagents-learn``'s options of the same names."""
+
+    env: str | None = None  # None waits for the Editor
+    seed: int = 0
+    num_areas: int = 1
+    base_port: int | None = None
+    time_scale: float = 20.0
+    no_graphics: bool = False
+    timeout_wait: int = 60
+    env_args: Sequence[str] = ()
+
+    @property
+    def port(self) -> int:
+        """Where we listen."""
+        if self.base_port is not None:
+            return self.base_port
+        return UnityEnvironment.BASE_ENVIRONMENT_PORT if self.env else UnityEnvironment.DEFAULT_EDITOR_PORT
+
+
+def open_scene(options: SceneOptions) -> UnityEnvironment:
+    """Starts the build, or waits for the Editor, and configures its engine as training does.
+
+    Raises:
+        SceneError: no such build, or the port is in use.
+        SceneLost: nobody connected, or the scene ended at once.
+    """
+    if options.env is not None:
+        check_build(options.env)
+    # The launchers of our player start it with this interpreter.
+    os.environ.setdefault("MARL_PLAYER_PYTHON", sys.executable)
+    engine = EngineConfigurationChannel()
+    faster = options.time_scale > _FASTER_THAN_LIFE
+    engine.set_configuration_parameters(
+        time_scale=options.time_scale,
+        target_frame_rate=-1,
+        # A fixed frame length lets a scene run ahead of the clock, as in training; at scale 1 somebody wants
+        # to watch.
+        capture_frame_rate=60 if faster else 0,
+    )
+    try:
+        return UnityEnvironment(
+            file_name=options.env,
+            base_port=options.port,
+            seed=options.seed,
+            no_graphics=options.no_graphics,
+            timeout_wait=options.timeout_wait,
+            additional_args=list(options.env_args),
+            side_channels=[engine],
+            num_areas=options.num_areas,
+        )
+    except UnityWorkerInUseException as error:
+        raise SceneError(
+            f"--base-port: expected a free port, got {options.port}, which another program uses (a running "
+            "mlagents-learn "
+            f"or marl-evaluate?); wait for it, or choose another: --base-port {options.port + 100}"
+        ) from error
+    except UnityTimeOutException as error:
+        raise SceneLost(_nobody_came(options)) from error
+    except UnityEnvironmentException as error:
+        raise SceneLost(f"--env {options.env}: the scene ended before it connected ({error})") from error
+
+
+def check_build(env: str) -> None:
+    """Raises `SceneError` unless mlagents will find a build at this path."""
+    try:
+        found = validate_environment_path(env)
+    except UnityEnvironmentException:
+        found = None
+    if found is not None:
+        return
+    path = env.strip()
+    stem = path
+    for ending in _MANGLED:
+        stem = stem.removesuffix(ending)
+    mangled = stem
+    for ending in _MANGLED:
+        mangled = mangled.replace(ending, "")
+    if mangled != stem:
+        part = next(ending for ending in _MANGLED if ending in stem)
+        raise SceneError(
+            f"--env {env}: expected a path without {part} inside, got one; mlagents deletes it and looks for "
+            f"{mangled}: move "
+            "the build to a folder of another name"
+        )
+    beside = sorted({p.name for p in Path(stem).parent.glob("*") if p.suffix in _MANGLED})
+    there = f"that folder has {', '.join(beside)}" if beside else f"there is no build in {Path(stem).parent}"
+    raise SceneError(
+        f"--env {env}: expected {_build_name(stem)}, found none; {there}. 'marl-player install' writes the "
+        "player's scenes "
+        "to unity_builds; without --env the Editor is awaited"
+    )
+
+
+def advance(env: UnityEnvironment, first: bool) -> None:
+    """Resets or steps the scene.
+
+    Raises:
+        SceneLost: it ended, was stopped, or does not answer.
+    """
+    try:
+        env.reset() if first else env.step()
+    except UnityCommunicatorStoppedException as error:
+        raise SceneLost("the scene was stopped") from error
+    except UnityTimeOutException as error:
+        raise SceneLost("the scene does not answer any more") from error
+    except UnityEnvironmentException as error:
+        raise SceneLost(f"the scene ended ({error})") from error
+
+
+def _build_name(stem: str) -> str:
+    if sys.platform == "win32":
+        return f"{stem}.exe"
+    return f"{stem}.app" if sys.platform == "darwin" else f"{stem}.x86_64"
+
+
+def _nobody_came(options: SceneOptions) -> str:
+    if options.env is None:
+        return (
+            f"no Editor connected to port {options.port} within {options.timeout_wait} s; press Play while "
+            "this waits (the "
+            "agents' Behavior Type must be Default), give it longer with --timeout-wait 300, or name a build "
+            "with --env"
+        )
+    return (
+        f"--env {options.env}: the scene started but did not connect to port {options.port} within "
+        f"{options.timeout_wait} "
+        "s; does it wait for a click, or need --no-graphics on a machine without a screen? --timeout-wait "
+        "gives it longer"
+    )
