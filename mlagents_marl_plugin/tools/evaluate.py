@@ -27,8 +27,7 @@ EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None) -> None:
-    """Plays until enough episodes have ended; ``episodes`` holds what was played so far at any time."""
-    advance(env, first=True)
+    """Plays on until enough episodes have ended; ``episodes`` holds what was played so far at any time."""
     reported = time.monotonic()
     steps = 0
     while True:
@@ -42,7 +41,7 @@ def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None
             if len(decisions):
                 slots = episodes.slots(name, decisions)
                 env.set_actions(name, cast.act(name, env.behavior_specs[name], decisions, slots))
-        advance(env, first=False)
+        advance(env)
         steps += 1
         if steps == _DECISIONS_WITHOUT_END and not episodes.episodes:
             _say(
@@ -156,6 +155,7 @@ def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Ep
         )
     )
     try:
+        advance(env, first=True)
         behaviors = list(env.behavior_specs)
         choice.check_names(behaviors)
         if args.behavior is not None and args.behavior not in {*behaviors, *map(behavior_name, behaviors)}:

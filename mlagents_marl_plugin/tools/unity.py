@@ -1,6 +1,7 @@
 """Opens a Unity scene (a build, our player, the Editor) for a tool, and says plainly what went wrong."""
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def open_scene(options: SceneOptions) -> UnityEnvironment:
     """
     if options.env is not None:
         check_build(options.env)
+    if not _is_free(options.port):
+        raise SceneError(_port_in_use(options.port))
     # The launchers of our player start it with this interpreter.
     os.environ.setdefault("MARL_PLAYER_PYTHON", sys.executable)
     engine = EngineConfigurationChannel()
@@ -66,8 +69,7 @@ def open_scene(options: SceneOptions) -> UnityEnvironment:
     engine.set_configuration_parameters(
         time_scale=options.time_scale,
         target_frame_rate=-1,
-        # A fixed frame length lets a scene run ahead of the clock, as in training; at scale 1 somebody wants
-        # to watch.
+        # A fixed frame length lets the scene run ahead of the clock, as in training; at 1 somebody watches.
         capture_frame_rate=60 if faster else 0,
     )
     try:
@@ -82,11 +84,7 @@ def open_scene(options: SceneOptions) -> UnityEnvironment:
             num_areas=options.num_areas,
         )
     except UnityWorkerInUseException as error:
-        raise SceneError(
-            f"--base-port: expected a free port, got {options.port}, which another program uses (a running "
-            "mlagents-learn "
-            f"or marl-evaluate?); wait for it, or choose another: --base-port {options.port + 100}"
-        ) from error
+        raise SceneError(_port_in_use(options.port)) from error
     except UnityTimeOutException as error:
         raise SceneLost(_nobody_came(options)) from error
     except UnityEnvironmentException as error:
@@ -124,8 +122,8 @@ def check_build(env: str) -> None:
     )
 
 
-def advance(env: UnityEnvironment, first: bool) -> None:
-    """Resets or steps the scene.
+def advance(env: UnityEnvironment, first: bool = False) -> None:
+    """Steps the scene, or resets it at ``first``; its behaviours are known only then.
 
     Raises:
         SceneLost: it ended, was stopped, or does not answer.
@@ -138,6 +136,25 @@ def advance(env: UnityEnvironment, first: bool) -> None:
         raise SceneLost("the scene does not answer any more") from error
     except UnityEnvironmentException as error:
         raise SceneLost(f"the scene ended ({error})") from error
+
+
+def _is_free(port: int) -> bool:
+    """The host's own test, done here since it leaves a traceback at exit when it fails in the host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if sys.platform == "linux":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("localhost", port))
+        except OSError:
+            return False
+    return True
+
+
+def _port_in_use(port: int) -> str:
+    return (
+        f"--base-port: expected a free port, got {port}, which another program uses (a running "
+        f"mlagents-learn or marl-evaluate?); wait for it, or choose another: --base-port {port + 100}"
+    )
 
 
 def _build_name(stem: str) -> str:
