@@ -11,6 +11,8 @@ _NUM_ROWS = 6
 _REACH = court.BALL_RADIUS + court.CONTACT_GAP
 _MAX_CONTACTS = 4  # of one ball in one step; more than one needs both rackets at the net
 _BOTH_AT_NET = court.RACKET_NET_X - 3.0  # no ball gets from one racket to the other in a step beyond this
+# From the transform to the centre of the box behind it, along the normal.
+_TO_BOX = np.array([[0.5], [0.0]])
 _BALL_LOWEST = [[court.BALL_RADIUS - court.WALL_INNER], [court.FLOOR_TOP + court.BALL_RADIUS]]
 _BALL_HIGHEST = [[court.WALL_INNER - court.BALL_RADIUS], [np.inf]]
 
@@ -78,8 +80,7 @@ class CourtPhysics:
         self._masks = [np.zeros(num_areas, dtype=bool) for _ in range(3)]
         self._abs_x = np.zeros(num_areas)
         self._to_racket = _to_racket()
-        # Twice the distance from the transform to the box centre behind it, on the rows along the normal.
-        self._to_box = _rows([1.0, 1.0, 0.0, 0.0], num_areas)
+        self._to_box = _rows([2.0 * float(offset) for offset in _TO_BOX for _ in range(2)], num_areas)
         grown = 2.0 * (court.RACKET_HALF_SIZE + court.BALL_RADIUS)
         self._bound = _rows([grown[0], grown[0], grown[1], grown[1]], num_areas)
         self._limit = _rows([court.RACKET_BACK_X] * 2 + [court.RACKET_REST_Y] * 2, num_areas)
@@ -177,8 +178,8 @@ class CourtPhysics:
         # Interval test on the swept boxes: twice the mean offset against the length of the motion.
         np.subtract(position, before, moved)
         np.dot(self._to_racket, moved, self._shift)
-        np.add(position, before, moved)
-        np.dot(self._to_racket, moved, self._offset)
+        np.add(position, before, self._motion)
+        np.dot(self._to_racket, self._motion, self._offset)
         np.add(self._offset, self._to_box, self._offset)
         np.abs(self._offset, self._gap)
         np.subtract(self._gap, np.abs(self._shift), self._gap)
@@ -198,8 +199,8 @@ class CourtPhysics:
 
     def _collide(self, pairs: Ints) -> None:
         """Contacts among ``pairs``, flat indices into [racket, area]; the bodies have moved freely so far."""
-        motion = self._shift.reshape(2, -1).take(pairs, 1)
-        start = 0.5 * (self._offset.reshape(2, -1).take(pairs, 1) - motion)
+        start = self._from_racket(self._before, pairs) + _TO_BOX
+        motion = self._from_racket(self._moved, pairs)
         remaining = np.ones(pairs.size)
         struck = []
         for contact in range(_MAX_CONTACTS):
@@ -207,26 +208,28 @@ class CourtPhysics:
             if not pairs.size:
                 break
             struck.append(pairs)
-            pairs = (pairs + self._num_areas) % (2 * self._num_areas)
-            if not np.count_nonzero(self.racket_x.ravel()[pairs] > _BOTH_AT_NET):
+            if not np.count_nonzero(self.racket_x[:, pairs % self._num_areas].min(axis=0) > _BOTH_AT_NET):
                 break
-            start, motion = self._meeting(pairs, remaining)
+            pairs = (pairs + self._num_areas) % (2 * self._num_areas)
+            motion = self._from_racket(self.velocity, pairs) * (remaining * court.FIXED_STEP)
+            start = self._from_racket(self.position, pairs) + _TO_BOX - motion
         if struck:
             pairs = np.concatenate(struck)
             areas, agents = pairs % self._num_areas, pairs // self._num_areas
             self.touched = areas, agents
             self._find_shots_through_net(areas)
-            self.ball[:, areas] = np.clip(self.ball[:, areas], _BALL_LOWEST, _BALL_HIGHEST)
+            # A struck ball stops where floor or wall would stop it; the next step finds it lost there.
+            self.ball[:, areas] = np.minimum(np.maximum(self.ball[:, areas], _BALL_LOWEST), _BALL_HIGHEST)
 
-    def _meeting(self, pairs: Ints, remaining: Floats) -> tuple[Floats, Floats]:
-        """Racket-local start and motion [2, K] of balls in the ``remaining`` share [K] of the step."""
-        positions, velocities = self._racket_rows
+    def _from_racket(self, rows: Floats, pairs: Ints) -> Floats:
+        """Racket-local ball [2, K] of ``rows`` [6, areas], relative to the racket's transform.
+
+        Without a matrix product, whose rounding depends on how many columns there are.
+        """
         areas = pairs % self._num_areas
-        towards = np.stack([court.MIRROR[pairs // self._num_areas], np.ones(pairs.size)])
-        motion = self.ball_velocity[:, areas] * towards - velocities[:, pairs]
-        motion *= remaining * court.FIXED_STEP
-        offset = self.ball[:, areas] * towards - positions[:, pairs] - court.RACKET_BOX_OFFSET[:, None]
-        return court.TO_RACKET @ (offset - motion), court.TO_RACKET @ motion
+        rackets = rows[:4].reshape(2, -1)[:, pairs]
+        x = court.MIRROR[pairs // self._num_areas] * rows[4, areas] - rackets[0]
+        return court.TO_RACKET[:, :1] * x + court.TO_RACKET[:, 1:] * (rows[5, areas] - rackets[1])
 
     def _strike(
         self, pairs: Ints, start: Floats, motion: Floats, remaining: Floats, elastic: bool
@@ -256,7 +259,8 @@ class CourtPhysics:
 
         # From the motion, not the velocities: those of a racket that reached the wall in this step are zero.
         approach = (motion[:, hit] * normal).sum(axis=0) / (remaining[hit] * court.FIXED_STEP)
-        normal = court.TO_RACKET.T @ normal  # canonical from here on
+        # Canonical from here on.
+        normal = court.RACKET_NORMAL[:, None] * normal[0] + court.RACKET_FACE[:, None] * normal[1]
         pressed = (positions[:, pairs] <= [[court.RACKET_BACK_X], [court.RACKET_REST_Y]]) & (normal > 0.0)
         ball_change, racket_change = contact_impulse(normal, approach, ~pressed, elastic)
         remaining = remaining[hit] * (1.0 - time)
