@@ -6,8 +6,13 @@ from pathlib import Path
 import numpy as np
 from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
 
-from mlagents_marl_plugin.tools.model_choice import ModelChoice
+from mlagents_marl_plugin.tools.model_choice import ModelChoice, behavior_name
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
+
+
+def is_scored(behavior_id: str, only: str | None) -> bool:
+    """Whether a behaviour counts, if ``only`` this one (a name or a full id) shall."""
+    return only in (None, behavior_id, behavior_name(behavior_id))
 
 
 class Cast:
@@ -29,10 +34,18 @@ class Cast:
     def act(
         self, behavior_id: str, spec: BehaviorSpec, decisions: DecisionSteps, slots: Sequence[int]
     ) -> ActionTuple:
-        """The actions of all agents that ask for one; zeros where nothing was said about the behaviour."""
+        """The actions of all agents that ask for one; zeros for a behaviour not evaluated and without a file.
+
+        Args:
+            decisions: of B agents.
+            slots: [B], the agents' places in their groups.
+
+        Raises:
+            ModelChoiceError, ModelError: there is no file for a slot, or it does not fit the behaviour.
+        """
         num_agents = len(decisions)
         action = spec.action_spec.empty_action(num_agents)
-        if self._only is not None and not self._choice.plays(behavior_id):
+        if not is_scored(behavior_id, self._only) and not self._choice.has_own(behavior_id):
             return action
         masks = None
         if decisions.action_mask is not None:

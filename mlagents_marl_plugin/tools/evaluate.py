@@ -13,10 +13,10 @@ from pathlib import Path
 import onnxruntime
 from mlagents_envs.environment import UnityEnvironment
 
-from mlagents_marl_plugin.tools.cast import Cast
+from mlagents_marl_plugin.tools.cast import Cast, is_scored
 from mlagents_marl_plugin.tools.episodes import SCORES, Episodes, GroupingError
 from mlagents_marl_plugin.tools.evaluation_report import in_json, in_words, report
-from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError, behavior_name
+from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError
 from mlagents_marl_plugin.tools.onnx_player import ModelError
 from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, SceneOptions, advance, open_scene
 
@@ -32,7 +32,7 @@ def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None
     steps = 0
     while True:
         state = {name: env.get_steps(name) for name in env.behavior_specs}
-        scored = {name: s for name, s in state.items() if only in (None, name, behavior_name(name))}
+        scored = {name: s for name, s in state.items() if is_scored(name, only)}
         episodes.observe(scored)
         if episodes.done:
             return
@@ -158,7 +158,7 @@ def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Ep
         advance(env, first=True)
         behaviors = list(env.behavior_specs)
         choice.check_names(behaviors)
-        if args.behavior is not None and args.behavior not in {*behaviors, *map(behavior_name, behaviors)}:
+        if not any(is_scored(behavior, args.behavior) for behavior in behaviors):
             raise _BehaviorError(
                 f"--behavior: expected a behaviour of the scene ({', '.join(behaviors)}), got "
                 f"{args.behavior}; "

@@ -65,7 +65,10 @@ def in_json(result: dict[str, Any]) -> str:
 def in_words(result: dict[str, Any]) -> str:
     """A few lines for the console."""
     length = result["length"]
-    lines = [f"{who}: {file['path']}" for who, file in result["models"].items()]
+    players: dict[str, list[str]] = {}
+    for who, file in result["models"].items():
+        players.setdefault(file["path"], []).append(who)
+    lines = [f"{path} plays {', '.join(who)}" for path, who in players.items()]
     if not result["episodes"]:
         return "\n".join([*lines, "no episode ended"])
     areas = result["num_areas"]

@@ -63,10 +63,12 @@ class ModelChoice:
                     f"({', '.join(behavior_ids)}), got {assignment.behavior}; correct the name"
                 )
 
-    def plays(self, behavior_id: str) -> bool:
-        """Whether anything was said about this behaviour."""
-        names = (behavior_id, behavior_name(behavior_id))
-        return self._for_all is not None or any(assignment.behavior in names for assignment in self._named)
+    def has_own(self, behavior_id: str) -> bool:
+        """Whether a file was given for this very behaviour, by name or in a run's folder."""
+        name = behavior_name(behavior_id)
+        if any(assignment.behavior in (behavior_id, name) for assignment in self._named):
+            return True
+        return self._for_all is not None and (self._for_all / f"{name}.onnx").is_file()
 
     def path(self, behavior_id: str, slot: int) -> Path:
         """The file for one slot (place in the group, by team and id) of a behaviour.

@@ -19,7 +19,7 @@ def test_one_file_plays_everybody(tmp_path: Path) -> None:
     (model,) = files(tmp_path, "Tennis.onnx")
     choice = ModelChoice([str(model)])
     assert {choice.path(b, slot) for b in ("Tennis?team=0", "Other?team=1") for slot in (0, 1)} == {model}
-    assert choice.plays("Other?team=1")
+    assert not choice.has_own("Tennis?team=0")
 
 
 def test_a_run_folder_gives_each_behaviour_its_file(tmp_path: Path) -> None:
@@ -27,6 +27,7 @@ def test_a_run_folder_gives_each_behaviour_its_file(tmp_path: Path) -> None:
     choice = ModelChoice([str(tmp_path)])
     assert choice.path("Tennis?team=1", 1) == tennis
     assert choice.path("Soccer?team=0", 0) == soccer
+    assert [choice.has_own(name) for name in ("Soccer?team=0", "Golf?team=0")] == [True, False]
     with pytest.raises(
         ModelChoiceError, match=r"expected Golf\.onnx in it, found none; there are .*Soccer\.onnx"
     ):
@@ -53,6 +54,7 @@ def test_the_most_specific_name_counts(tmp_path: Path) -> None:
     assert choice.path("Tennis?team=0", 0) == name
     assert choice.path("Tennis?team=1", 0) == team
     assert choice.path("Tennis?team=1", 1) == slot
+    assert [choice.has_own(name) for name in ("Tennis?team=0", "Soccer?team=0")] == [True, False]
 
 
 def test_paths_may_hold_an_equals_sign(tmp_path: Path) -> None:
@@ -89,6 +91,6 @@ def test_names_are_held_against_the_scene(tmp_path: Path) -> None:
         ModelChoiceError, match=r"expected a model for Tennis\?team=0 slot 0 .*--model Tennis=path"
     ):
         choice.path("Tennis?team=0", 0)
-    assert not choice.plays("Tennis?team=0")
+    assert not choice.has_own("Tennis?team=0")
     for name in ("Tennis", "Tennis?team=0", "Tennis-slot1"):
         ModelChoice([f"{name}={model}"]).check_names(["Tennis?team=0"])
