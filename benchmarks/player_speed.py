@@ -29,7 +29,11 @@ def free_port() -> int:
 def measure(folder: Path, areas: int, steps: int) -> float:
     """Agent-steps per CPU second of one player, started anew."""
     environment = UnityEnvironment(
-        str(folder / "Tennis"), base_port=free_port(), num_areas=areas, log_folder=str(folder), timeout_wait=30
+        str(folder / "Tennis"),
+        base_port=free_port(),
+        num_areas=areas,
+        log_folder=str(folder),
+        timeout_wait=30,
     )
     try:
         environment.reset()
@@ -49,7 +53,9 @@ def measure(folder: Path, areas: int, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--areas", type=int, default=32)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
