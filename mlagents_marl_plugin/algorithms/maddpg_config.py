@@ -4,7 +4,8 @@ import attrs
 
 from mlagents_marl_plugin.core.exploration import NoiseType
 from mlagents_marl_plugin.core.losses import ValueLoss
-from mlagents_marl_plugin.core.networks import LayerNormalisation, Sharing
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
+from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import RewardSharing
 
 
@@ -55,8 +56,9 @@ class MaddpgConfig:
     """One actor for all slots of a role (shared), the same with the slot's id as input (shared_with_id), or one each
     (separate)."""
 
-    share_critic: Sharing = Sharing.SEPARATE
-    """The same choice for critics. A shared centralised critic without id gives all slots one value: for group rewards."""
+    share_critic: Sharing = Sharing.SHARED
+    """The same choice for critics. A shared centralised critic sees each joint step once from every agent's side, that
+    agent first."""
 
     centralised_critic: bool = True
     """Whether critics see everybody's observations and actions, or their own agent's only (independent DDPG)."""

@@ -1,50 +1,54 @@
 """Critics of joint actions: centralised (everybody's observations and actions) and independent (one's own).
 
-Both give the value of every slot from ``C`` twins (1, or 2 for clipped double Q-learning) and know how to ask "what if
-slot i did something else", which is what a deterministic policy gradient differentiates.
+They read a joint input [B, I], the joint observation followed by the joint action, both normalised and 0 for absent
+slots. They give the value of every slot from ``C`` twins (1, or 2 for clipped double Q-learning), and can say what it
+would be if slot i alone acted otherwise, which is what a deterministic policy gradient differentiates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.networks import LayerNormalisation, MlpShape, Sharing, StackedMlp
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
+from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
 class Critic(Protocol):
-    """Q of every slot of a group. Observations are normalised, and 0 for absent slots, as are actions."""
+    """Q of every slot of a group."""
 
     nets: list[StackedMlp]
 
-    def __call__(self, obs: Tensor, action: Tensor, row_weight: Tensor | None = None) -> Tensor:
-        """Q of the joint action for every slot, [C, B, N].
+    def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
+        """Q of the joint action for every slot, [B, I] -> [C, B, N].
 
         Args:
-            obs: [B, joint].
-            action: [B, joint].
+            joint: [B, I].
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
         """
 
-    def with_own_action(self, obs: Tensor, action: Tensor, own: Sequence[Tensor]) -> Tensor:
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         """Q of every slot if it alone acted otherwise, by the first twin, [B, N].
 
         Only ``own`` gets a gradient, and slot i's value only from slot i's action.
 
         Args:
-            obs: [B, joint].
-            action: [B, joint], what everybody did.
+            joint: [B, I], with what everybody did.
             own: per role [B, N_role, A_role], what each slot would do instead.
         """
 
-    def copy(self) -> "Critic":
-        """A copy without gradient, as target."""
+    def target_copy(self) -> "Critic":
+        """A copy without gradient."""
 
 
 class CentralisedCritic:
     """Every slot's critic sees all observations and all actions, ``Q_i(o_1..o_N, a_1..a_N)``.
+
+    A shared critic sees the joint input once from every slot's side: the slot itself first, then its mates in turn. So
+    it can tell whose value is asked for, and one step of N like agents gives it N samples.
 
     Source: Lowe et al. 2017, section 4, https://arxiv.org/abs/1706.02275
     """
@@ -54,6 +58,10 @@ class CentralisedCritic:
         self.sharing = sharing
         self.num_twins = num_twins
         self.nets = [net]
+        self._first_twin = net.frozen(net.num_networks // num_twins)
+        device = net.parameters.device
+        self._own_first = torch.tensor(_own_first_columns(spec), device="cpu").to(device)  # [N, I]
+        self._role = _role_of_slots(spec).to(device)  # [N, roles or 0]
 
     @classmethod
     def create(
@@ -66,79 +74,87 @@ class CentralisedCritic:
         device: torch.device,
         generator: torch.Generator,
     ) -> "CentralisedCritic":
-        id_size = spec.num_slots if sharing is Sharing.SHARED_WITH_ID else 0
-        shape = MlpShape(spec.obs_size + spec.action_size + id_size, hidden, 1, normalisation)
-        num_networks = num_twins * (spec.num_slots if sharing is Sharing.SEPARATE else 1)
+        """New critics."""
+        num_inputs = spec.obs_size + spec.action_size + sharing.id_size(spec.num_slots)
+        if sharing is not Sharing.SEPARATE:
+            num_inputs += _role_of_slots(spec).shape[1]
+        shape = MlpShape(num_inputs, hidden, 1, normalisation)
+        num_networks = num_twins * sharing.num_networks(spec.num_slots)
         return cls(spec, sharing, num_twins, StackedMlp.create(shape, num_networks, device, generator))
 
-    def copy(self) -> "CentralisedCritic":
-        return CentralisedCritic(self.spec, self.sharing, self.num_twins, self.nets[0].copy())
+    def target_copy(self) -> "CentralisedCritic":
+        return CentralisedCritic(self.spec, self.sharing, self.num_twins, self.nets[0].target_copy())
 
-    def __call__(self, obs: Tensor, action: Tensor, row_weight: Tensor | None = None) -> Tensor:
-        net, batch_size, num_slots = self.nets[0], obs.shape[0], self.spec.num_slots
-        joint = torch.cat([obs, action], -1)  # [B, I]
+    def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
         if self.sharing is Sharing.SEPARATE:
-            weight = None if row_weight is None else row_weight.t().repeat(self.num_twins, 1)
-            q = net(joint.expand(net.num_networks, -1, -1), weight)  # [C*N, B, 1]
-            return q.view(self.num_twins, num_slots, batch_size).transpose(1, 2)
-        rows = self._shared_rows(joint.unsqueeze(1).expand(-1, num_slots, -1))
-        weight = None if row_weight is None else row_weight.reshape(1, -1).expand(self.num_twins, -1)
-        return net(rows.expand(self.num_twins, -1, -1), weight).view(self.num_twins, batch_size, num_slots)
+            return self._separate_values(joint, row_weight)
+        return _values(self.nets[0], self.sharing, self.num_twins, self._from_each_side(joint), row_weight)
 
-    def with_own_action(self, obs: Tensor, action: Tensor, own: Sequence[Tensor]) -> Tensor:
-        batch_size, num_slots = obs.shape[0], self.spec.num_slots
-        joint = torch.cat([obs, action], -1)
+    def _from_each_side(self, joint: Tensor) -> Tensor:
+        """The joint input as every slot sees it, itself first: [B, I] -> [B, N, I], and its role if there are several."""
+        per_slot = joint.index_select(1, self._own_first.flatten()).unflatten(1, self._own_first.shape)
+        if not self._role.shape[1]:
+            return per_slot
+        return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
+
+    def _separate_values(self, joint: Tensor, row_weight: Tensor | None) -> Tensor:
+        mask = None if row_weight is None else row_weight.t().repeat(self.num_twins, 1)
+        q = self.nets[0](joint.expand(self.nets[0].num_networks, -1, -1), mask)  # [C*N, B, 1]
+        return q.view(self.num_twins, self.spec.num_slots, -1).transpose(1, 2)
+
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         if self.sharing is Sharing.SEPARATE:
-            net = self.nets[0].frozen(num_slots)
-            hidden = net.first_product(joint.expand(num_slots, -1, -1))
-            hidden = hidden + self._effect_of_own_action(net.part("0.weight"), action, own)
-            return net.after_first_product(hidden).squeeze(-1).t()  # [N, B, 1] -> [B, N]
-        net = self.nets[0].frozen(1)
-        rows = joint.unsqueeze(1).repeat(1, num_slots, 1)  # [B, N, I]
-        for role, slots, columns in self._own_columns():
-            for i in range(role.num_slots):
-                place = slice(columns + i * role.action.size, columns + (i + 1) * role.action.size)
-                rows[:, slots.start + i, place] = own[self.spec.roles.index(role)][:, i]
-        return net(self._shared_rows(rows)).view(batch_size, num_slots)
+            change, weight = self._change(joint, own)
+            q = self._first_twin(joint.expand(self.spec.num_slots, -1, -1), None, change, weight)  # [N, B, 1]
+            return q.squeeze(-1).t()
+        per_slot = self._from_each_side(joint)
+        for i, (slots, place) in enumerate(self._own_actions()):
+            per_slot[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
+        return _values(self._first_twin, self.sharing, 1, per_slot, None).squeeze(0)
 
-    def _effect_of_own_action(self, weight: Tensor, action: Tensor, own: Sequence[Tensor]) -> Tensor:
-        """How the first layer's product changes if slot i's action is replaced, [N, B, H].
+    def _change(self, joint: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """By how much every slot's own action differs, [N, B, A], and the first layer's weights for it, [N, H, A].
 
-        Instead of N joint inputs that differ in a few columns only these columns are multiplied.
+        The N inputs that a slot's own action makes of a joint input differ in a few columns; only these are
+        multiplied for each slot. Narrower actions are padded with 0 if roles differ.
         """
-        effects = []
-        for i, (role, slots, start) in enumerate(self._own_columns()):
-            n, size = role.num_slots, role.action.size
-            block = weight[slots, :, start : start + n * size].unflatten(-1, (n, size))  # [n, H, n, A]
-            own_weight = block.diagonal(dim1=0, dim2=2)  # [H, A, n]
-            change = own[i] - self.spec.role_action(action, i)  # [B, n, A]
-            effects.append(torch.bmm(change.transpose(0, 1), own_weight.permute(2, 1, 0)))
-        return effects[0] if len(effects) == 1 else torch.cat(effects)
+        widest = max(role.action.size for role in self.spec.roles)
+        first = self._first_twin.part("0.weight")  # [N, H, I]
+        changes, weights = [], []
+        for i, (slots, place) in enumerate(self._own_actions()):
+            n, size = self.spec.roles[i].num_slots, self.spec.roles[i].action.size
+            difference = own[i] - joint[:, place].unflatten(1, (n, size))  # [B, n, A]
+            block = first[slots, :, place].unflatten(-1, (n, size))  # [n, H, n, A]
+            weight = block.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [H, A, n] -> [n, H, A]
+            if size < widest:
+                difference = torch.nn.functional.pad(difference, (0, widest - size))
+                weight = torch.nn.functional.pad(weight, (0, widest - size))
+            changes.append(difference.transpose(0, 1))
+            weights.append(weight)
+        if len(changes) == 1:
+            return changes[0], weights[0].contiguous()
+        return torch.cat(changes), torch.cat(weights)
 
-    def _own_columns(self):  # type: ignore[no-untyped-def]
-        """Per role: the role, its slots, and where its actions begin in the critic's input."""
+    def _own_actions(self) -> Iterator[tuple[slice, slice]]:
+        """Per role: its slots, and where its actions stand in the joint input."""
         start = self.spec.obs_size
         for i, role in enumerate(self.spec.roles):
-            yield role, self.spec.slots(i), start
-            start += role.num_slots * role.action.size
-
-    def _shared_rows(self, rows: Tensor) -> Tensor:
-        """Rows [B, N, I] for one network, [1, B*N, I'], with the slot's id where asked."""
-        batch_size, num_slots, _ = rows.shape
-        if self.sharing is Sharing.SHARED_WITH_ID:
-            slot_id = torch.eye(num_slots, device=rows.device).expand(batch_size, -1, -1)
-            rows = torch.cat([rows, slot_id], -1)
-        return rows.reshape(1, batch_size * num_slots, -1)
+            stop = start + role.num_slots * role.action.size
+            yield self.spec.slots(i), slice(start, stop)
+            start = stop
 
 
 class IndependentCritic:
-    """Every slot's critic sees its own observation and action only, ``Q_i(o_i, a_i)``; one stack per role."""
+    """Every slot's critic sees its own observation and action only, ``Q_i(o_i, a_i)``; a stack per role."""
 
-    def __init__(self, spec: GroupSpec, sharing: Sharing, num_twins: int, nets: Sequence[StackedMlp]) -> None:
+    def __init__(
+        self, spec: GroupSpec, sharing: Sharing, num_twins: int, nets: Sequence[StackedMlp]
+    ) -> None:
         self.spec = spec
         self.sharing = sharing
         self.num_twins = num_twins
         self.nets = list(nets)
+        self._first_twin = [net.frozen(net.num_networks // num_twins) for net in nets]
 
     @classmethod
     def create(
@@ -151,48 +167,75 @@ class IndependentCritic:
         device: torch.device,
         generator: torch.Generator,
     ) -> "IndependentCritic":
+        """New critics."""
         nets = []
         for role in spec.roles:
-            id_size = role.num_slots if sharing is Sharing.SHARED_WITH_ID else 0
-            shape = MlpShape(role.obs_size + role.action.size + id_size, hidden, 1, normalisation)
-            num_networks = num_twins * (role.num_slots if sharing is Sharing.SEPARATE else 1)
+            num_inputs = role.obs_size + role.action.size + sharing.id_size(role.num_slots)
+            shape = MlpShape(num_inputs, hidden, 1, normalisation)
+            num_networks = num_twins * sharing.num_networks(role.num_slots)
             nets.append(StackedMlp.create(shape, num_networks, device, generator))
         return cls(spec, sharing, num_twins, nets)
 
-    def copy(self) -> "IndependentCritic":
-        return IndependentCritic(self.spec, self.sharing, self.num_twins, [net.copy() for net in self.nets])
+    def target_copy(self) -> "IndependentCritic":
+        nets = [net.target_copy() for net in self.nets]
+        return IndependentCritic(self.spec, self.sharing, self.num_twins, nets)
 
-    def __call__(self, obs: Tensor, action: Tensor, row_weight: Tensor | None = None) -> Tensor:
+    def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
+        action = joint[:, self.spec.obs_size :]
         own = [self.spec.role_action(action, i) for i in range(len(self.spec.roles))]
-        return self._values(self.nets, self.num_twins, obs, own, row_weight)
+        return self._role_values(self.nets, self.num_twins, joint, own, row_weight)
 
-    def with_own_action(self, obs: Tensor, action: Tensor, own: Sequence[Tensor]) -> Tensor:
-        del action  # what the others did is not seen
-        first = [net.frozen(net.num_networks // self.num_twins) for net in self.nets]
-        return self._values(first, 1, obs, own, None).squeeze(0)
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
+        return self._role_values(self._first_twin, 1, joint, own, None).squeeze(0)
 
-    def _values(
+    def _role_values(
         self,
         nets: Sequence[StackedMlp],
         num_twins: int,
-        obs: Tensor,
+        joint: Tensor,
         own: Sequence[Tensor],
         row_weight: Tensor | None,
     ) -> Tensor:
         values = []
-        for i, (net, role) in enumerate(zip(nets, self.spec.roles)):
-            rows = torch.cat([self.spec.role_obs(obs, i), own[i]], -1)  # [B, n, O + A]
-            batch_size, n, _ = rows.shape
-            weight = None if row_weight is None else row_weight[:, self.spec.slots(i)]
-            if self.sharing is Sharing.SEPARATE:
-                weight = None if weight is None else weight.t().repeat(num_twins, 1)
-                q = net(rows.transpose(0, 1).repeat(num_twins, 1, 1), weight)  # [C*n, B, 1]
-                values.append(q.view(num_twins, n, batch_size).transpose(1, 2))
-                continue
-            if self.sharing is Sharing.SHARED_WITH_ID:
-                slot_id = torch.eye(n, device=rows.device).expand(batch_size, -1, -1)
-                rows = torch.cat([rows, slot_id], -1)
-            weight = None if weight is None else weight.reshape(1, -1).expand(num_twins, -1)
-            q = net(rows.reshape(1, batch_size * n, -1).expand(num_twins, -1, -1), weight)
-            values.append(q.view(num_twins, batch_size, n))
+        for i, net in enumerate(nets):
+            per_slot = torch.cat([self.spec.role_obs(joint, i), own[i]], -1)  # [B, n, O + A]
+            mask = None if row_weight is None else row_weight[:, self.spec.slots(i)]
+            values.append(_values(net, self.sharing, num_twins, per_slot, mask))
         return values[0] if len(values) == 1 else torch.cat(values, -1)
+
+
+def _values(
+    net: StackedMlp, sharing: Sharing, num_twins: int, per_slot: Tensor, row_weight: Tensor | None
+) -> Tensor:
+    """Values [C, B, N] of inputs [B, N, I], one per slot."""
+    rows = sharing.network_rows(per_slot)  # [K, R, I]
+    mask = None if row_weight is None else sharing.network_mask(row_weight)
+    if num_twins > 1:
+        rows = rows.repeat(num_twins, 1, 1)
+        mask = None if mask is None else mask.repeat(num_twins, 1)
+    q = net(rows, mask).unflatten(0, (num_twins, -1))  # [C, K, R, 1]
+    return torch.stack([sharing.slot_rows(twin, per_slot.shape[1]).squeeze(-1) for twin in q])
+
+
+def _own_first_columns(spec: GroupSpec) -> list[list[int]]:
+    """For every slot, where the columns of its own view stand in the joint input: its role turned so that it leads."""
+    views = []
+    for role, own in enumerate(spec.roles):
+        for k in range(own.num_slots):
+            view, start = [], 0
+            for sizes in ([r.obs_size for r in spec.roles], [r.action.size for r in spec.roles]):
+                for i, (other, size) in enumerate(zip(spec.roles, sizes, strict=True)):
+                    first = k if i == role else 0
+                    order = [(first + step) % other.num_slots for step in range(other.num_slots)]
+                    view += [start + slot * size + column for slot in order for column in range(size)]
+                    start += other.num_slots * size
+            views.append(view)
+    return views
+
+
+def _role_of_slots(spec: GroupSpec) -> Tensor:
+    """One-hot role of every slot [N, roles], which a shared critic is told; [N, 0] if all are of one role."""
+    if len(spec.roles) == 1:
+        return torch.zeros(spec.num_slots, 0, device="cpu")
+    number = [i for i, role in enumerate(spec.roles) for _ in range(role.num_slots)]
+    return torch.eye(len(spec.roles), device="cpu")[torch.tensor(number, device="cpu")]

@@ -54,12 +54,18 @@ def masked_mean(value: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tens
     return kept.sum(dim) / mask.sum(dim).clamp_min(1.0)
 
 
+def weighted_sum(value: Tensor, weight: Tensor) -> Tensor:
+    """Sum of ``value * weight`` over everything; where the weight is 0 nothing counts, NaN included."""
+    return (value.masked_fill(weight == 0, 0.0) * weight).sum()
+
+
 def soft_update_(target: Sequence[Tensor], online: Sequence[Tensor], tau: float) -> None:
     """Move every target towards its online twin, ``target <- (1 - tau) * target + tau * online``.
 
     Source: Lillicrap et al. 2016, Algorithm 1, https://arxiv.org/abs/1509.02971
     """
-    torch._foreach_lerp_(list(target), list(online), tau)
+    for its, theirs in zip(target, online, strict=True):
+        its.lerp_(theirs, tau)
 
 
 def clip_gradient_(gradient: Tensor, max_norm: float) -> Tensor:

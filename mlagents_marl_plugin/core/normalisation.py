@@ -50,13 +50,19 @@ class RunningNormaliser:
         self.mean.add_(share * delta)
         self._refresh()
 
-    def __call__(self, obs: Tensor) -> Tensor:
-        """Normalised observations [..., O], as a new tensor."""
-        return (obs - self.mean).mul_(self._inverse_std).clamp_(-self.clip, self.clip)
+    def normalise_(self, obs: Tensor) -> Tensor:
+        """Normalise observations [..., O] in place."""
+        return obs.sub_(self.mean).mul_(self._inverse_std).clamp_(-self.clip, self.clip)
 
     def module(self) -> nn.Module:
         """The map as it is now, with the numbers baked in, for export."""
         return _FrozenNormaliser(self.mean.clone(), self._inverse_std.clone(), self.clip)
+
+    def copy(self, device: torch.device) -> "RunningNormaliser":
+        """A copy on another device."""
+        twin = RunningNormaliser(len(self.mean), self.clip, device)
+        twin.copy_from(self)
+        return twin
 
     def copy_from(self, other: "RunningNormaliser") -> None:
         """Take over another's state, from any device."""

@@ -1,6 +1,6 @@
 """Reading saved tensors back, strictly: all entries, right shapes, or an error that names the entry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -50,3 +50,8 @@ def load(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Overwrite the tensors in place with what `check` found right."""
     for name, tensor in tensors.items():
         tensor.copy_(state[name])
+
+
+def numbered(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several parts under one roof, as ``0.name``, ``1.name`` and so on."""
+    return {f"{i}.{name}": tensor for i, part in enumerate(parts) for name, tensor in part.items()}
