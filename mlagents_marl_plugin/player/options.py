@@ -62,6 +62,10 @@ def parse(entry: SceneEntry, arguments: list[str], in_editor: bool) -> argparse.
             f"{parser.prog}: expected --mlagents-port; builds are started by mlagents-learn --env=..., "
             f"to press Play by hand use 'marl-player play {entry.name}'"
         )
+    try:
+        entry.check_options(options)
+    except ValueError as error:
+        raise OptionError(f"{parser.prog}: {error}") from error
     return options
 
 

@@ -1,10 +1,11 @@
 """The scenes that the player can show, by the name that a launcher carries.
 
-Each scene's module is imported only when that scene is asked for. It has two functions:
-``add_options(parser)`` declares its command-line options, ``create(settings)`` makes the scene.
+Each scene's module is imported only when that scene is asked for. It has three functions:
+``add_options(parser)`` declares its command-line options, ``options_from(arguments)`` raises ValueError if their
+values are out of range, ``create(settings)`` makes the scene.
 """
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +24,9 @@ class SceneEntry:
 
     def add_options(self, parser: ArgumentParser) -> None:
         cast(Callable[[ArgumentParser], None], import_module(self.module).add_options)(parser)
+
+    def check_options(self, arguments: Namespace) -> None:
+        cast(Callable[[Namespace], object], import_module(self.module).options_from)(arguments)
 
     def create(self, settings: SceneSettings) -> Scene:
         return cast(Callable[[SceneSettings], Scene], import_module(self.module).create)(settings)

@@ -7,9 +7,9 @@ agents that die early, that decide at different periods, that differ in kind, th
 discrete actions.
 """
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ from mlagents_marl_plugin.player.side_channels import Statistic
 
 _IDENTITY_SIZE = 4
 _B_EXTRA_OBS = 2
-GROUP_REWARD_FACTOR = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class CounterOptions:
         group_ids: an area's agents form a group, and rows carry a group reward, 10 times agent 0's reward.
         teams: agent k plays on team k.
         roles: agents with odd numbers have the behaviour name ``CounterB``, two more (zero) observations and
-            one more
-            continuous action.
+            one more continuous action.
         continuous, branches: the action space.
         masks: in branch i, choice (step + agent + i) mod size is forbidden.
         echo: the action received last (continuous, then discrete) is appended to the observation.
@@ -113,11 +111,19 @@ def add_options(parser: ArgumentParser) -> None:
     )
 
 
+def options_from(arguments: Namespace) -> CounterOptions:
+    """The scene's options from the command line.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+    given = vars(arguments)
+    return CounterOptions(**{field.name: given[field.name] for field in fields(CounterOptions)})
+
+
 def create(settings: SceneSettings) -> Scene:
     """The scene as the command line asks for it."""
-    given = vars(settings.options)
-    options = CounterOptions(**{name: given[name] for name in CounterOptions.__dataclass_fields__})
-    return CounterScene(settings.num_areas, settings.seed, options)
+    return CounterScene(settings.num_areas, settings.seed, options_from(settings.options))
 
 
 def reward_of(identity: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -125,6 +131,13 @@ def reward_of(identity: NDArray[np.float32]) -> NDArray[np.float32]:
     area, agent, episode, step = (identity[..., i].astype(np.float64) for i in range(_IDENTITY_SIZE))
     reward = area + 0.1 * agent + 0.01 * (episode % 10) + 0.0001 * step
     return np.where(step == 0, 0.0, reward).astype(np.float32)
+
+
+def group_reward_of(identity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What AddGroupReward gives, the same to every member: 10 times the reward of agent 0."""
+    leader = identity[..., :_IDENTITY_SIZE].copy()
+    leader[..., 1] = 0
+    return reward_of(leader) * np.float32(10.0)
 
 
 def episode_ends(seed: int, area: int, episode: int, options: CounterOptions) -> NDArray[np.int64]:
@@ -244,15 +257,9 @@ class CounterScene(Scene):
             done,
             done & whole_area & ((area + episode) % 2 == 1),
             area + 1 if options.group_ids else None,
-            self._group_reward(obs) if options.group_ids else None,
+            group_reward_of(obs) if options.group_ids else None,
             forbidden_choices(step, agent, options.branches) if masked else None,
         )
-
-    def _group_reward(self, identity: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What AddGroupReward gives: the same to every member."""
-        leader = identity[:, :_IDENTITY_SIZE].copy()
-        leader[:, 1] = 0
-        return reward_of(leader) * np.float32(GROUP_REWARD_FACTOR)
 
 
 def _joined(first: Rows, second: Rows) -> Rows:

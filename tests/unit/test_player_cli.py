@@ -1,0 +1,101 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from mlagents_marl_plugin.player import cli
+from mlagents_marl_plugin.player.faults import CRASH_EXIT_CODE
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log():
+    yield
+    for handler in logging.getLogger("marl-player").handlers:
+        handler.close()
+    logging.getLogger("marl-player").handlers.clear()
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What a copy of the program hands to the player."""
+    calls = []
+    monkeypatch.setattr(
+        cli, "_play", lambda name, arguments, in_editor: calls.append((name, arguments, in_editor)) or 0
+    )
+    return calls
+
+
+@pytest.mark.parametrize("program", ["builds/Tennis", "Tennis.exe", "/a folder/Tennis.exe"])
+def test_a_program_named_after_a_scene_plays_it(program, called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, "--mlagents-port", "5005"])
+    assert cli.main() == 0
+    assert called == [("Tennis", ["--mlagents-port", "5005"], False)]
+
+
+@pytest.mark.parametrize("program", ["/bin/marl-player", "Scripts/marl-player.exe", "player/__main__.py"])
+def test_the_program_itself_takes_commands(program, called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, "play", "Tennis", "--teams"])
+    assert cli.main() == 0
+    assert called == [("Tennis", ["--teams"], True)]
+
+
+def test_help_names_every_command(capsys):
+    assert cli.main([]) == 0
+    assert cli.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for command in ("marl-player list", "marl-player play", "marl-player install"):
+        assert printed.count(command) >= 2
+
+
+def test_list_has_a_line_for_each_scene(capsys):
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["Tennis", "Counter"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dance"], "expected one of list, play, install, got dance"),
+        (["play"], "expected the name of a scene"),
+        (["play", "Chess"], r"expected a scene (Tennis, Counter), got Chess"),
+        (["install", "a", "b"], "expected at most one folder, got a b"),
+        (["play", "Tennis", "--gruop-ids"], "did you mean --group-ids?"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_wrong_option_is_written_to_the_log_file_too(tmp_path, capsys):
+    log = tmp_path / "logs" / "Player-0.log"
+    assert cli.main(["run", "Tennis", "--mlagents-port", "5005", "-logFile", str(log), "--gruop-ids"]) == 2
+    assert "did you mean --group-ids?" in log.read_text()
+
+
+def test_help_of_a_scene_lists_its_options(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["play", "Tennis", "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "--true-ball-velocity" in printed
+    assert "--mlagents-port" in printed
+
+
+@pytest.mark.parametrize(("marker_there", "exit_code"), [(False, CRASH_EXIT_CODE), (True, 0)])
+def test_a_crash_once_happens_if_its_marker_is_not_there(marker_there, exit_code, tmp_path):
+    marker = tmp_path / "crashed"
+    if marker_there:
+        marker.touch()
+    script = (
+        "import sys; from pathlib import Path; from mlagents_marl_plugin.player.faults import Faults\n"
+        "faults = Faults(3, Path(sys.argv[1]))\n"
+        "faults.after_step(2); print('alive', flush=True); faults.after_step(3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(marker)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (exit_code, "alive")
+    assert marker.exists()
