@@ -4,6 +4,7 @@ A copy of this program under a scene's name (``Tennis.exe``) is a build of that 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     # other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     arguments = sys.argv[1:] if argv is None else argv
-    program = Path(sys.argv[0]).name.removesuffix(".exe")
-    if argv is None and not (program.lower().startswith("marl-player") or program == "__main__.py"):
-        return _play(program, arguments, in_editor=False)
+    program = Path(sys.argv[0]).name
+    if argv is None and not program.lower().startswith(("marl-player", "__main__")):
+        return _play(re.sub(r"\.exe$", "", program, flags=re.IGNORECASE), arguments, in_editor=False)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_HELP, end="")
         return 0

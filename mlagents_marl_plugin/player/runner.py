@@ -54,8 +54,12 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
         log.error("%s", error)
     except TrainerGone as error:
         log.error("what listens on port %d did not answer as an ML-Agents trainer (%s)", options.port, error)
-    except (ProtocolMismatch, MessageError, MessageTooLarge, SideChannelError, ValueError) as error:
+    except (ProtocolMismatch, MessageError, MessageTooLarge, SideChannelError) as error:
         log.error("%s", error)
+        connection.say_good_bye()
+    except Exception:
+        # A trainer throws its players' stderr away; the log is where a person can find the reason.
+        log.exception("the scene failed")
         connection.say_good_bye()
     finally:
         connection.close()

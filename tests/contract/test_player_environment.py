@@ -149,6 +149,16 @@ def test_a_message_that_the_host_would_refuse_is_explained(tmp_path):
     assert "use fewer areas" in log_of(tmp_path)
 
 
+def test_a_failing_scene_leaves_its_reason_in_the_log(tmp_path):
+    with environment(tmp_path, "Tennis") as played:
+        played.reset()
+        send(played, TENNIS, np.full((2, 2), np.nan))
+        with pytest.raises(UnityCommunicatorStoppedException):
+            played.step()
+    assert "the scene failed\nTraceback" in log_of(tmp_path)
+    assert "the policy that sent them has diverged" in log_of(tmp_path)
+
+
 def test_parameters_and_engine_settings_arrive_and_statistics_come_back(tmp_path):
     parameters, engine, statistics = (
         EnvironmentParametersChannel(),
@@ -235,7 +245,7 @@ def test_the_event_log_agrees_with_what_python_saw(tmp_path):
 
 
 def test_dying_agents_groups_masks_and_discrete_actions_arrive(tmp_path):
-    options = "--agents 3 --deaths --group-ids --branches 3,2 --masks --roles --echo".split()
+    options = ["--agents=3", "--branches=3,2", "--deaths", "--group-ids", "--masks", "--roles", "--echo"]
     with environment(tmp_path, "Counter", *options, num_areas=2) as played:
         played.reset()
         assert list(played.behavior_specs) == ["Counter?team=0", "CounterB?team=0"]

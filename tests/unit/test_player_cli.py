@@ -26,7 +26,7 @@ def called(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("program", ["builds/Tennis", "Tennis.exe", "/a folder/Tennis.exe"])
+@pytest.mark.parametrize("program", ["builds/Tennis", "Tennis.exe", "/a folder/Tennis.EXE"])
 def test_a_program_named_after_a_scene_plays_it(program, called, monkeypatch):
     monkeypatch.setattr(sys, "argv", [program, "--mlagents-port", "5005"])
     assert cli.main() == 0

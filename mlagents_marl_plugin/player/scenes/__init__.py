@@ -1,8 +1,8 @@
 """The scenes that the player can show, by the name that a launcher carries.
 
 Each scene's module is imported only when that scene is asked for. It has three functions:
-``add_options(parser)`` declares its command-line options, ``options_from(arguments)`` raises ValueError if their
-values are out of range, ``create(settings)`` makes the scene.
+``add_options(parser)`` declares its command-line options, ``options_from(arguments)`` raises ValueError if
+their values are out of range, ``create(settings)`` makes the scene.
 """
 
 from argparse import ArgumentParser, Namespace
