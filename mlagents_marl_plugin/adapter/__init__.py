@@ -1,1 +1,1 @@
-"""The only trainer-side room that knows ML-Agents: registration, YAML settings, data assembly, policies and trainers."""
+"""The only trainer-side room that knows ML-Agents: registration, settings, data, policies and trainers."""

@@ -1,4 +1,4 @@
-"""How a trainer's policies choose actions: a copy of the actor on ``act_device``, with exploration while training."""
+"""How policies choose actions: a copy of the actor on ``act_device``, with exploration while training."""
 
 from collections.abc import Callable
 

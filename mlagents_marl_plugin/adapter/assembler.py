@@ -1,8 +1,8 @@
-"""From the host's per-agent trajectories to joint steps: every reward and end goes to the row whose ticket it carries.
+"""From per-agent trajectories to joint steps: every reward and end goes to the row whose ticket it carries.
 
-The host gives no order across agents, repeats agent ids after a restart and then delivers one corrupt experience per
-agent. So nothing is counted or matched by position: an experience is accepted only if its ticket names a staged row
-and the row holds the very observation that the experience shows.
+The host gives no order across agents, repeats agent ids after a restart and then delivers one corrupt
+experience per agent. So nothing is counted or matched by position: an experience is accepted only if its
+ticket names a staged row and the row holds the very observation that the experience shows.
 """
 
 from typing import NamedTuple, Protocol
@@ -106,7 +106,7 @@ class Assembler:
         return count
 
     def _end(self, row: int, slot: int, interrupted: bool, final_obs: np.ndarray) -> None:
-        """Mark an agent's end: in its last decision, or in the last row through which that decision was kept up."""
+        """Mark an agent's end in its last decision, or in the last row through which that was kept up."""
         staging = self.staging
         following = int(staging.successor[row % staging.capacity])
         while following >= 0:
@@ -118,7 +118,7 @@ class Assembler:
         staging.final_obs[row, slot] = final_obs
 
     def give_up(self, departed: list) -> None:
-        """Agents that left and whose last trajectories are all in: what is still missing of them will never come."""
+        """Agents left and their last trajectories are all in: what is missing of them will never come."""
         staging = self.staging
         for lane, slot, last_row in departed:
             rows = np.array([row for row in self.roster.lanes.pending[lane] if row <= last_row], np.int64)
@@ -212,7 +212,7 @@ class Assembler:
 
     def _pass_on(self, lane: int, rows: np.ndarray, over: np.ndarray, block: "_Block") -> None:
         staging = self.staging
-        for row, is_over in zip(rows.tolist(), over.tolist()):
+        for row, is_over in zip(rows.tolist(), over.tolist(), strict=True):
             at = row % staging.capacity
             if staging.broken[at]:
                 self.dropped += 1
@@ -304,7 +304,7 @@ class _Block:
         self.terminated.append(terminated)
 
     def _compose(self, row: int, at: int, successor: int) -> None:
-        """What the group saw right after a row in which members ended: their last observations, and the others' next."""
+        """What the group saw right after a row in which members ended: their last, the others' next."""
         staging, spec = self.staging, self.staging.spec
         ends = staging.end[at]
         if successor >= 0:
@@ -358,9 +358,9 @@ class _Block:
         )
 
     def _group_reward(self, rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """The group's reward of each step, once: as told to a member whose next decision (or end) was the very next step.
+        """The group's reward of each step, once: as told to a member that was asked again or ended right after.
 
-        A member that decides less often is told the sum over several steps, which others were told one by one.
+        A member that decides less often is told the sum over several steps, which others were told singly.
         """
         staging = self.staging
         successor = staging.successor[at] % staging.capacity
@@ -372,5 +372,5 @@ class _Block:
 
 def _flat_obs(steps: list) -> np.ndarray:
     """Observations of T steps, each a list of arrays, as [T, O]."""
-    sensors = [np.array(sensor, np.float32).reshape(len(steps), -1) for sensor in zip(*steps)]
+    sensors = [np.array(sensor, np.float32).reshape(len(steps), -1) for sensor in zip(*steps, strict=True)]
     return sensors[0] if len(sensors) == 1 else np.concatenate(sensors, axis=1)

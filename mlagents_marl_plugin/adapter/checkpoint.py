@@ -35,14 +35,16 @@ def read(path: str, device: torch.device) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise UnityTrainerException(
-            f"{path}: expected a checkpoint, found no file; check --run-id or --initialize-from and --results-dir"
+            f"{path}: expected a checkpoint, found no file; check --run-id or --initialize-from and "
+            f"--results-dir"
         )
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UnityTrainerException(
-            f"{path}: expected a readable checkpoint, got {type(error).__name__} ({str(error).splitlines()[0]}); "
-            f"the file is truncated or was not written by this trainer, resume from a '<behavior>-<step>.pt' beside it"
+            f"{path}: expected a readable checkpoint, got {type(error).__name__} "
+            f"({str(error).splitlines()[0]}); the file is truncated or was not written by this trainer, "
+            f"resume from a '<behavior>-<step>.pt' beside it"
         ) from None
     if not isinstance(state, dict) or "format" not in state:
         raise UnityTrainerException(

@@ -66,15 +66,17 @@ def decide_layout(
         if group_size is not None:
             if sum(members) > group_size:
                 raise UnityTrainerException(
-                    f"{where}.group_size: expected at least the {sum(members)} agents that a group of the scene has, "
-                    f"got {group_size}; it is the largest number of agents in one group, set {sum(members)}"
+                    f"{where}.group_size: expected at least the {sum(members)} agents that a group of the "
+                    f"scene has, got {group_size}; it is the largest number of agents in one group, set "
+                    f"{sum(members)}"
                 )
             members = _split(where, group_size, len(seen)) if len(seen) > 1 else (group_size,)
     elif chosen == Grouping.WORKER:
         if group_size is not None and group_size != total:
             raise UnityTrainerException(
-                f"{where}.group_size: expected the {total} agents of one environment process (grouping is 'worker'), "
-                f"got {group_size}; set group_size: {total}, or grouping: consecutive if the process holds several groups"
+                f"{where}.group_size: expected the {total} agents of one environment process (grouping is "
+                f"'worker'), got {group_size}; set group_size: {total}, or grouping: consecutive if the "
+                f"process holds several groups"
             )
         members = tuple(counts)
     else:
@@ -109,8 +111,9 @@ def _choose(
     if total <= max_group_size:
         return Grouping.WORKER
     raise UnityTrainerException(
-        f"{where}.group_size: expected a number, got nothing, and the scene's {total} agents carry no group ids; "
-        f"set how many of them play together (group_size: 2 for Tennis), or register them in a SimpleMultiAgentGroup"
+        f"{where}.group_size: expected a number, got nothing, and the scene's {total} agents carry no group "
+        f"ids; set how many of them play together (group_size: 2 for Tennis), or register them in a "
+        f"SimpleMultiAgentGroup"
     )
 
 
@@ -118,8 +121,8 @@ def _members_by_group_id(where: str, seen: list[FirstAgents]) -> tuple[int, ...]
     """Per behaviour id, the most members that any group has at the start."""
     if not any((agents.group_ids > 0).any() for agents in seen):
         raise UnityTrainerException(
-            f"{where}.grouping: expected agents in groups for 'group_id', got agents without a group; register them in a "
-            f"SimpleMultiAgentGroup in C#, or set grouping: consecutive with a group_size"
+            f"{where}.grouping: expected agents in groups for 'group_id', got agents without a group; "
+            f"register them in a SimpleMultiAgentGroup in C#, or set grouping: consecutive with a group_size"
         )
     most = []
     for agents in seen:
@@ -131,7 +134,7 @@ def _members_by_group_id(where: str, seen: list[FirstAgents]) -> tuple[int, ...]
 def _split(where: str, group_size: int, behavior_ids: int) -> tuple[int, ...]:
     if group_size % behavior_ids:
         raise UnityTrainerException(
-            f"{where}.group_size: expected a multiple of the {behavior_ids} teams of this behavior, got {group_size}; "
-            f"every team has the same number of agents in a group"
+            f"{where}.group_size: expected a multiple of the {behavior_ids} teams of this behavior, got "
+            f"{group_size}; every team has the same number of agents in a group"
         )
     return (group_size // behavior_ids,) * behavior_ids

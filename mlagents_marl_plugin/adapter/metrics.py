@@ -1,4 +1,4 @@
-"""What TensorBoard and the console show: the host's own figures under the names that users know, and the group's."""
+"""What TensorBoard and the console show: the host's figures under their known names, and the group's."""
 
 import time
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ MAX_SLOTS_SHOWN = 8
 
 
 class Reporter:
-    """Collects what happens between summaries; everything of the learner's is fetched once, at the summary."""
+    """Collects what happens between summaries; what the learner measures is fetched once, at the summary."""
 
     def __init__(self, trainer: "OffPolicyMarlTrainer"):
         self.trainer = trainer
@@ -72,8 +72,9 @@ class Reporter:
         """Say once that the criterion ``solved_when`` was met."""
         board, criterion = self.trainer.board, self.trainer.hyperparameters.solved_when
         logger.info(
-            f"{self.trainer.brain_name}: solved at episode {board.solved_at} (step {self.trainer.get_step}): mean "
-            f"{criterion.metric.value} of the last {criterion.window} episodes is at least {criterion.threshold}."
+            f"{self.trainer.brain_name}: solved at episode {board.solved_at} (step "
+            f"{self.trainer.get_step}): mean {criterion.metric.value} of the last {criterion.window} "
+            f"episodes is at least {criterion.threshold}."
         )
 
     def summarise(self) -> None:
@@ -123,7 +124,7 @@ class Reporter:
                     self.stats.set_stat(f"{title} Slot {slot}", value)
 
     def _observations(self) -> None:
-        """How observations differ from slot to slot: a side that sees other numbers than its mates will play worse."""
+        """How observations differ between slots: a side that sees other numbers plays worse."""
         trainer = self.trainer
         obs = trainer.assembler.staging.obs[0]
         present = trainer.assembler.staging.present

@@ -45,10 +45,11 @@ class ModelFiles:
         spec: GroupSpec,
         sample_obs: list[np.ndarray] | None,
     ) -> tuple[str, list[str]]:
-        """Write a checkpoint, its models and, if there is a new one, the best; returns the model and the other files.
+        """Write a checkpoint, its models and the best if it is new; returns the model and the other files.
 
         Raises:
-            UnityTrainerException: if a model does not compute what the actor does. The checkpoint is written by then.
+            UnityTrainerException: if a model does not compute what the actor does. The checkpoint is
+                written by then.
         """
         base = os.path.join(self.folder, f"{self.behavior_name}-{state['step']}")
         checkpoint.write(state, f"{base}.pt")
@@ -107,7 +108,8 @@ class ModelFiles:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state.get("step") != step:
             logger.warning(
-                f"{path}: expected the replay of step {step}, got that of step {state.get('step')}; collecting anew."
+                f"{path}: expected the replay of step {step}, got that of step {state.get('step')}; "
+                f"collecting anew."
             )
             return None
         return state

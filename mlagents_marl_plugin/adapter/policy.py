@@ -1,4 +1,4 @@
-"""The policy that the host asks for actions: it writes down every decision and acts with a copy of the actor."""
+"""The policy that the host asks for actions: it writes down every decision and acts by the actor's copy."""
 
 import threading
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from mlagents_marl_plugin.core.types import ActionLayout
 
 
 class Decide(Protocol):
-    """How actions are chosen from observations: [R, O], allowed [R, choices], slot [R], member [R] -> encoded [R, A]."""
+    """From observations [R, O], allowed [R, choices], slot [R] and member [R] to encoded actions [R, A]."""
 
     def __call__(
         self, obs: torch.Tensor, allowed: torch.Tensor, slots: torch.Tensor, members: torch.Tensor
@@ -31,7 +31,8 @@ class Decide(Protocol):
 class Table:
     """Where all policies of one trainer meet: the roster, and who to tell of agents seen before it exists.
 
-    ``lock`` guards the roster, the staging table and the acting copy. The host's threads hold it only for a moment.
+    ``lock`` guards the roster, the staging table and the acting copy. The host's threads hold it only for a
+    moment.
     """
 
     def __init__(self, behavior_name: str):
@@ -44,7 +45,7 @@ class Table:
         self._first: dict[int, dict[str, FirstAgents]] = {}
 
     def meet(self, worker_id: int, behavior_id: str, steps: DecisionSteps) -> None:
-        """Collect the agents of a process's first step; once all behaviour ids were asked, they decide the layout."""
+        """Collect the agents of a process's first step; the layout follows when all ids were asked."""
         seen = self._first.setdefault(worker_id, {})
         if behavior_id in seen:
             seen.clear()
@@ -57,8 +58,8 @@ class Table:
 class MarlPolicy(Policy):
     """One behaviour id's policy.
 
-    What it returns under ``log_probs`` are the tickets of the decisions: the host carries them, row by row and
-    untouched, into each agent's trajectory.
+    What it returns under ``log_probs`` are the tickets of the decisions: the host carries them, row by row
+    and untouched, into each agent's trajectory.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class MarlPolicy(Policy):
             met = table.roster is not None
             if not met:
                 table.meet(worker_id, self.behavior_id, decision_requests)
-            # Of several teams some were asked before the roster existed: all are followed from the next step on.
+            # Some of several teams were asked before the roster existed: all are followed from the next step.
             follow = met or (table.roster is not None and len(table.behavior_ids) == 1)
             placed = self._place(worker_id, decision_requests) if follow else None
             if len(decision_requests) == 0:
@@ -114,8 +115,9 @@ class MarlPolicy(Policy):
         action = ActionTuple(continuous.numpy(), discrete.numpy())
         if not np.isfinite(action.continuous.sum()):
             raise UnityTrainerException(
-                f"{self.behavior_id}: expected finite actions, got NaN or Inf from the actor; the last checkpoint is "
-                f"from before that. Lower learning_rate, or set network_settings.normalize: true"
+                f"{self.behavior_id}: expected finite actions, got NaN or Inf from the actor; the last "
+                f"checkpoint is from before that. Lower learning_rate, or set "
+                f"network_settings.normalize: true"
             )
         outputs = {"action": action, "log_probs": LogProbsTuple(continuous=tickets)}
         return ActionInfo(

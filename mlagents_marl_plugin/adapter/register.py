@@ -1,7 +1,7 @@
 """The entry point that ``mlagents-learn`` calls at start.
 
-The host swallows every exception raised here and then only says "Invalid trainer type", so nothing optional is
-imported on the way.
+The host swallows every exception raised here and then only says "Invalid trainer type", so nothing optional
+is imported on the way.
 """
 
 import os

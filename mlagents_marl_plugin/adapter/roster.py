@@ -1,8 +1,8 @@
 """Who acts with whom: every agent's group, slot and place in time, known before its decision is made.
 
-A *lane* is one life of one group in one environment process: it begins when its first member appears and ends when
-its last member has left. Agents are told to have left by the host's AgentProcessor, which clears an agent's memories
-as soon as it has processed the agent's end (or has dropped it in a reset).
+A *lane* is one life of one group in one environment process: it begins when its first member appears and ends
+when its last member has left. Agents are told to have left by the host's AgentProcessor, which clears an
+agent's memories as soon as it has processed the agent's end (or has dropped it in a reset).
 """
 
 from collections import defaultdict
@@ -83,7 +83,8 @@ class Roster:
     def __init__(self, behavior_name: str, layout: Layout, staging: StagingTable, posthumous: bool):
         """
         Args:
-            posthumous: whether one who leaves while its group plays on still earns its group's reward to come.
+            posthumous: whether one who leaves while its group plays on still earns its group's reward to
+                come.
         """
         self.behavior_name = behavior_name
         self.layout = layout
@@ -98,7 +99,7 @@ class Roster:
         self.untracked = 0  # decisions that could not be placed
 
     def tick(self, worker_id: int, team: int) -> Worker:
-        """Advance the worker's clock where a new step begins; called for every behaviour id, with or without agents."""
+        """Advance the worker's clock where a new step begins; called also for no agents."""
         worker = self.workers[worker_id]
         if team in worker.called:
             worker.clock += 1
@@ -112,7 +113,7 @@ class Roster:
     def place(
         self, worker_id: int, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The staging rows and slots of agents that decide now: [R], [R]. A row of -1: its group is not known.
+        """The staging rows and slots [R] of agents that decide now. A row of -1: its group is not known.
 
         Args:
             team: index of the behaviour id within the layout.
@@ -144,7 +145,7 @@ class Roster:
             )
             table.row[fresh] = rows
             table.step[fresh] = worker.clock
-            for lane, row in zip(fresh.tolist(), rows.tolist()):
+            for lane, row in zip(fresh.tolist(), rows.tolist(), strict=True):
                 table.pending[lane].append(row)
         return table.row[lanes]
 
@@ -209,28 +210,28 @@ class Roster:
         if len(free) == 0:
             raise UnityTrainerException(
                 f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
-                f"{last - first} agents, got one more (agent {agent}); set the largest number of agents that a group "
-                f"of the scene can have"
+                f"{last - first} agents, got one more (agent {agent}); set the largest number of agents "
+                f"that a group of the scene can have"
             )
         slot = int(first + free[0])
         self.lanes.present[lane, slot] = self.lanes.valued[lane, slot] = True
         worker.members[agent] = (lane, slot)
 
     def contradict(self, seen: str, first_generation: bool) -> None:
-        """Agents did not behave as 'consecutive' says. The first generation's order is Unity's own and is waited out.
+        """Agents did not behave as 'consecutive' says; the first generation, in Unity's order, is waited out.
 
         Raises:
             UnityTrainerException: from the second generation on.
         """
         if first_generation:
             logger.warning(
-                f"{self.behavior_name}: {seen}; their experience is left out, and agents are grouped anew when they "
-                f"begin their next episode."
+                f"{self.behavior_name}: {seen}; their experience is left out, and agents are grouped anew "
+                f"when they begin their next episode."
             )
             return
         raise UnityTrainerException(
-            f"behaviors.{self.behavior_name}.hyperparameters.grouping: expected groups of {self.layout.group_size} agents "
-            f"with consecutive ids that begin and end together ('consecutive'), but {seen}; register the agents of "
-            f"a court in a SimpleMultiAgentGroup and set grouping: group_id, or use one court per process with "
-            f"--num-envs and grouping: worker"
+            f"behaviors.{self.behavior_name}.hyperparameters.grouping: expected groups of "
+            f"{self.layout.group_size} agents with consecutive ids that begin and end together "
+            f"('consecutive'), but {seen}; register the agents of a court in a SimpleMultiAgentGroup and "
+            f"set grouping: group_id, or use one court per process with --num-envs and grouping: worker"
         )

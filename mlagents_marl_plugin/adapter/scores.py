@@ -1,4 +1,4 @@
-"""Scores of groups, in the scene's own rewards: moving averages, "solved", when to stop, and which model was best."""
+"""Scores of groups, in the scene's own rewards: averages, "solved", when to stop, which model was best."""
 
 from collections import deque
 from typing import Any
@@ -10,6 +10,7 @@ WINDOW = 100
 
 
 def value_of(metric: Metric, episode: Episode) -> float:
+    """What a metric says of one episode."""
     if metric == Metric.SCORE:
         return float(episode.scores.max())
     if metric == Metric.SCORE_SUM:
@@ -96,6 +97,7 @@ class ScoreBoard:
             self._stop.values.extend(state["stop"])
             if state["stopped_at"] is not None and self._stop.criterion.threshold <= state["stopped_at"]:
                 raise ValueError(
-                    f"hyperparameters.stop_when.threshold: expected more than {state['stopped_at']}, at which this "
-                    f"run has already stopped, got {self._stop.criterion.threshold}; raise it to go on"
+                    f"hyperparameters.stop_when.threshold: expected more than {state['stopped_at']}, at "
+                    f"which this run has already stopped, got {self._stop.criterion.threshold}; raise it to "
+                    f"go on"
                 )

@@ -1,4 +1,4 @@
-"""The YAML schema: the pure configs of the algorithms, plus what every trainer of ours adds under ``hyperparameters``."""
+"""The YAML schema: the algorithms' pure configs, plus what our trainers add under ``hyperparameters``."""
 
 from enum import Enum
 from typing import Optional
@@ -36,7 +36,7 @@ class Metric(Enum):
 
 @attr.s(auto_attribs=True)
 class Criterion:
-    """``{metric: score, window: 100, threshold: 0.5}``: the mean of a metric over the last episodes reaches a value."""
+    """``{metric: score, window: 100, threshold: 0.5}``: a metric's mean over episodes reaches a value."""
 
     threshold: float
     metric: Metric = Metric.SCORE
@@ -86,7 +86,8 @@ class GroupSettings:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {value}; try 2")
         if self.console_episodes < 0:
             raise ValueError(
-                f"console_episodes: expected a whole number >= 0, got {self.console_episodes}; 0 prints nothing"
+                f"console_episodes: expected a whole number >= 0, got {self.console_episodes}; 0 prints "
+                f"nothing"
             )
 
 

@@ -1,8 +1,8 @@
 """What was seen and done, once per decision, until the host says what came of it.
 
-A row is one decision of one group: every slot's observation and action. The policy writes rows and hands out a
-*ticket* per agent (row, slot); the host carries the ticket, untouched, into the agent's trajectory; the assembler
-finds the row again by it. Row ids count up for ever; a row lives in a ring at ``id % capacity``.
+A row is one decision of one group: every slot's observation and action. The policy writes rows and hands out
+a *ticket* per agent (row, slot); the host carries the ticket, untouched, into the agent's trajectory; the
+assembler finds the row again by it. Row ids count up for ever; a row lives in a ring at ``id % capacity``.
 """
 
 import numpy as np
@@ -23,8 +23,8 @@ class StagingTable:
         obs: per role, [R, N_role, O_role] float32
         action: per role, [R, N_role, A_role] float32, encoded
         allowed: per role, [R, N_role, choices] float32, 1 = permitted
-        present, valued, decided, delivered: [R, N] bool. There; its return is to be learnt; decided in this row;
-            its outcome has come.
+        present, valued, decided, delivered: [R, N] bool. There; its return is to be learnt; decided in
+            this row; its outcome has come.
         reward, group_reward: [R, N] float32, as the host delivered them
         end: [R, N] int8, NOT_ENDED, TERMINATED or TRUNCATED
         broken: [R] bool, its outcome is lost or cannot be trusted
@@ -66,8 +66,8 @@ class StagingTable:
     ) -> np.ndarray:
         """Begin one row for each of M groups; returns their ids, [M].
 
-        A member that does not decide in this row keeps its last observation and action, as Unity keeps applying its
-        last action between decisions.
+        A member that does not decide in this row keeps its last observation and action, as Unity keeps
+        applying its last action between decisions.
 
         Args:
             lanes: [M] the groups' lives.
@@ -109,7 +109,7 @@ class StagingTable:
     def write_decisions(
         self, role: int, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray
     ) -> None:
-        """Store what M agents of a role saw. rows, slots: [M] (slots of the group); obs [M, O]; allowed [M, choices]."""
+        """Store what M agents saw: rows and slots (of the group) [M], obs [M, O], allowed [M, choices]."""
         at = rows % self.capacity
         local = slots - self.spec.slots(role).start
         self.obs[role][at, local] = obs
@@ -123,14 +123,14 @@ class StagingTable:
         self.action[role][rows % self.capacity, slots - self.spec.slots(role).start] = action
 
     def joint(self, tables: list, rows: np.ndarray) -> np.ndarray:
-        """Whole rows of ``obs``, ``action`` or ``allowed``, laid out flat as the learner reads them: [M, joint]."""
+        """Whole rows of ``obs``, ``action`` or ``allowed``, flat as the learner reads them: [M, joint]."""
         at = rows % self.capacity
         parts = [table[at].reshape(len(rows), -1) for table in tables]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def encode_tickets(rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """Tickets as the host can carry them: [M, 3] float32 of small, exact integers (row high, row low, slot)."""
+    """Tickets as the host can carry them: [M, 3] float32, exact integers (row high, row low, slot)."""
     columns = (rows >> _LOW_BITS, rows & ((1 << _LOW_BITS) - 1), slots)
     return np.stack(columns, axis=1).astype(np.float32)
 

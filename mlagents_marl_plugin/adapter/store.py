@@ -1,4 +1,4 @@
-"""Completed steps on their way into the replay: rewards shaped and shared, then moved to the learner's device."""
+"""Completed steps on their way into the replay: rewards shaped, shared and moved to the learner's device."""
 
 import numpy as np
 import torch

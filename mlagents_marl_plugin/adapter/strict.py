@@ -1,7 +1,8 @@
 """Strict reading of our YAML fields.
 
-The host turns ``'false'`` into True and 1.9 into 1 before any check of ours can see it. So the settings classes give
-their fields types of their own, for which the host's cattrs calls the reader below with the value as it was written.
+The host turns ``'false'`` into True and 1.9 into 1 before any check of ours can see it. So the settings
+classes give their fields types of their own, for which the host's cattrs calls the reader below with the
+value as it was written.
 """
 
 import math
@@ -28,7 +29,8 @@ def strict_fields(cls: type, fields: list) -> list:
 def read(field: str, value: Any, expected: Any) -> Any:
     """The value, if it is of the expected type.
 
-    Numbers may be written as YAML 1.1 reads them: ``1e-3`` arrives as a string, ``5e5`` may stand for a whole number.
+    Numbers may be written as YAML 1.1 reads them: ``1e-3`` arrives as a string, ``5e5`` may stand for a
+    whole number.
 
     Raises:
         TrainerConfigError: naming the field, the rule, the value and what to write instead.
@@ -99,6 +101,4 @@ cattr.register_structure_hook_func(
     lambda value, expected: read(expected.field, value, expected.type),
 )
 # The host writes a run's settings into its configuration.yaml, which can be used as input again.
-cattr.register_unstructure_hook_func(
-    lambda expected: isinstance(expected, StrictType), lambda value: cattr.unstructure(value)
-)
+cattr.register_unstructure_hook_func(lambda expected: isinstance(expected, StrictType), cattr.unstructure)

@@ -1,4 +1,4 @@
-"""The host's trainer object of every off-policy algorithm: takes trajectories in, updates the learner, saves, reports."""
+"""The host's trainer of off-policy algorithms: takes in trajectories, updates, saves, reports."""
 
 import os
 import threading
@@ -83,7 +83,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._resumed = self._read_checkpoint()
 
-    # --- the host's life cycle -------------------------------------------------------------------------------------
+    # --- the host's life cycle --------------------------------------------------------------------
 
     @classmethod
     def get_trainer_name(cls) -> str:  # type: ignore[override]
@@ -105,8 +105,9 @@ class OffPolicyMarlTrainer(RLTrainer):
     def add_policy(self, parsed_behavior_id: BehaviorIdentifiers, policy: Policy) -> None:
         if self.table.roster is not None and parsed_behavior_id.behavior_id not in self.policies:
             raise UnityTrainerException(
-                f"{parsed_behavior_id.behavior_id}: expected all teams of {self.brain_name} to be there from the first "
-                f"decision on, got a new one; let one agent of every team exist when the scene starts"
+                f"{parsed_behavior_id.behavior_id}: expected all teams of {self.brain_name} to be there "
+                f"from the first decision on, got a new one; let one agent of every team exist when the "
+                f"scene starts"
             )
         self.policies[parsed_behavior_id.behavior_id] = policy
         self.table.behavior_ids = sorted(self.policies)
@@ -137,7 +138,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         super().end_episode()
         self._reward_sums.clear()
 
-    # --- data ------------------------------------------------------------------------------------------------------
+    # --- data -------------------------------------------------------------------------------------
 
     def _take_departed(self) -> list:
         roster = self.table.roster
@@ -191,7 +192,7 @@ class OffPolicyMarlTrainer(RLTrainer):
                 self.files.remember_best(self._state(), self.learner.actor, self.board.mean)
         self.assembler.episodes.clear()
 
-    # --- learning --------------------------------------------------------------------------------------------------
+    # --- learning ---------------------------------------------------------------------------------
 
     def _build(self, first: list[FirstAgents]) -> None:
         """Everything that depends on who plays with whom, once the first agents have been seen."""
@@ -264,9 +265,10 @@ class OffPolicyMarlTrainer(RLTrainer):
         if hyper.share_actor.value == "shared" or hyper.slots_by == SlotsBy.ORDER or max(members) == 1:
             return
         raise TrainerConfigError(
-            f"behaviors.{self.brain_name}.hyperparameters.share_actor: expected shared for agents that differ in "
-            f"neither behavior name nor team id, got {hyper.share_actor.value}; set slots_by: order if the order of "
-            f"agent ids within a group always means the same, or give the agents different team ids"
+            f"behaviors.{self.brain_name}.hyperparameters.share_actor: expected shared for agents that "
+            f"differ in neither behavior name nor team id, got {hyper.share_actor.value}; set slots_by: "
+            f"order if the order of agent ids within a group always means the same, or give the agents "
+            f"different team ids"
         )
 
     def _is_ready_update(self) -> bool:
@@ -304,7 +306,7 @@ class OffPolicyMarlTrainer(RLTrainer):
             return 1.0
         return max(1.0 - self._step / self.get_max_steps, 1e-7)
 
-    # --- reporting and saving --------------------------------------------------------------------------------------
+    # --- reporting and saving ---------------------------------------------------------------------
 
     def _write_summary(self, step: int) -> None:
         with self.learning_lock:
@@ -315,9 +317,9 @@ class OffPolicyMarlTrainer(RLTrainer):
     def _raise_if_not_finite(self) -> None:
         if self.learner is not None and not self.learner.is_finite():
             raise UnityTrainerException(
-                f"behaviors.{self.brain_name}: expected finite weights and losses, got NaN or Inf at step {self._step}; "
-                f"the last checkpoint is from before that. Lower learning_rate and critic_learning_rate, set "
-                f"max_gradient_norm, or normalize: true"
+                f"behaviors.{self.brain_name}: expected finite weights and losses, got NaN or Inf at step "
+                f"{self._step}; the last checkpoint is from before that. Lower learning_rate and "
+                f"critic_learning_rate, set max_gradient_norm, or normalize: true"
             )
 
     def _maybe_save_model(self, step_after_process: int) -> None:
@@ -354,7 +356,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         ModelCheckpointManager.track_final_checkpoint(self.brain_name, final)
 
     def _sample_obs(self) -> list[np.ndarray] | None:
-        """Real observations for the check of an exported model: per sensor [R, *shape], None before any was stored."""
+        """Real observations to check exported models with, per sensor [R, *shape]; None at first."""
         staging = self.assembler.staging
         if staging.head == 0:
             return None
@@ -366,7 +368,7 @@ class OffPolicyMarlTrainer(RLTrainer):
             return None
         shapes = self.spec.roles[0].observation_shapes
         parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1], axis=1)
-        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes)]
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _state(self) -> dict[str, Any]:
         """All that the next update and the next decision depend on, but for the replay."""
@@ -383,7 +385,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         }
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        """The state to go on from, read before the scene is asked for anything, so that a bad file is known at once."""
+        """The state to go on from, read before the scene is asked: a bad file is known at once."""
         path = self.trainer_settings.init_path
         if path is None and self.load:
             path = os.path.join(self.artifact_path, checkpoint.LAST)
