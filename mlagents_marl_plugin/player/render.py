@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +97,14 @@ class _Film:
 
     @classmethod
     def of(cls, frames: Sequence[TennisSnapshot], area: int) -> "_Film":
-        velocity = np.array([frame.ball_velocity[area] for frame in frames])
-        # Only a racket can change the ball's course against gravity and faster than the speed clamp does.
-        turned = np.abs(np.diff(velocity[:, 1])) > 2.0 * court.GRAVITY * court.FIXED_STEP
-        rising = np.diff(velocity[:, 1]) > 0.0
-        meetings = [int(step) + 1 for step in np.flatnonzero(turned & rising)]
+        # Against gravity only a racket lifts the ball; what follows at once is the clamp of its speed.
+        lift = np.diff([frame.ball_velocity[area, 1] for frame in frames])
+        lifted = [0, *(int(step) + 1 for step in np.flatnonzero(lift > court.GRAVITY * court.FIXED_STEP))]
         return cls(
             ball=np.array([frame.ball[area] for frame in frames]),
             racket=np.array([frame.racket[area] for frame in frames]),
             score=np.array([frame.score[area] for frame in frames]),
-            strokes=[
-                step for step, last in zip(meetings, [-99, *meetings[:-1]], strict=True) if step > last + 3
-            ],
+            strokes=[step for step, last in zip(lifted[1:], lifted, strict=False) if step > last + 3],
         )
 
     def __len__(self) -> int:
@@ -120,12 +117,11 @@ class _Canvas:
     def __init__(self, width: int) -> None:
         self._scale = width * _SUPERSAMPLE / (_RIGHT - _LEFT)
         height = round((_TOP - _BOTTOM) * self._scale / _SUPERSAMPLE)
-        self.size = width, height
         self._image = Image.new("RGB", (width * _SUPERSAMPLE, height * _SUPERSAMPLE), SKY)
         self._draw = ImageDraw.Draw(self._image)
 
     def finished(self) -> Image.Image:
-        return self._image.resize(self.size, Image.Resampling.BOX)
+        return self._image.reduce(_SUPERSAMPLE)
 
     def _at(self, point: Sequence[float]) -> tuple[float, float]:
         return (point[0] - _LEFT) * self._scale, (_TOP - point[1]) * self._scale
@@ -155,8 +151,7 @@ class _Canvas:
     def text(
         self, point: Sequence[float], text: str, size: int, colour: Colour = INK, anchor: str = "mm"
     ) -> None:
-        font = ImageFont.load_default(size * _SUPERSAMPLE)
-        self._draw.text(self._at(point), text, fill=colour, font=font, anchor=anchor)
+        self._draw.text(self._at(point), text, fill=colour, font=_font(size * _SUPERSAMPLE), anchor=anchor)
 
     def court(self) -> None:
         """Ground, walls, net and the plane above it that pays."""
@@ -167,6 +162,11 @@ class _Canvas:
         for bottom in np.arange(court.OVER_BOTTOM + 0.2, 6.6, 0.5):
             self.box(-0.02, bottom, 0.02, bottom + 0.2, FAINT)
         self.box(-0.09, court.FLOOR_TOP, 0.09, court.NET_TOP, INK)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def _mix(colour: Colour, share: float, ground: Colour = SKY) -> Colour:

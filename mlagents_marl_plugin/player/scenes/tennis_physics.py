@@ -154,8 +154,8 @@ class CourtPhysics:
         np.less_equal(y, self._floor_y, lost)
         np.greater_equal(abs_x, self._wall_x, mask)
         np.logical_or(lost, mask, lost)
-        # Bounds of the net grown by the ball; its round corners matter only if some ball is in there. They are
-        # 1.14 m wide and the hardest stroke sends a ball 1.13 m far in its step: none gets past unseen.
+        # Bounds of the net grown by the ball; its round corners matter only if some ball is in there.
+        # They are 1.14 m wide and the hardest stroke sends a ball 1.13 m far: none gets past unseen.
         np.less_equal(abs_x, self._net_side, near_net)
         np.less_equal(y, self._net_top, mask)
         np.logical_and(near_net, mask, near_net)
