@@ -358,7 +358,7 @@ class _Block:
         )
 
     def _group_reward(self, rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """The group's reward of each step, once: as told to a member that was asked again or ended right after.
+        """The group's reward of each step, once: as told to a member asked again, or ended, right after.
 
         A member that decides less often is told the sum over several steps, which others were told singly.
         """
