@@ -223,7 +223,8 @@ class CourtPhysics:
         areas = pairs % self._num_areas
         rackets = rows[:4].reshape(2, -1)[:, pairs]
         x = court.MIRROR[pairs // self._num_areas] * rows[4, areas] - rackets[0]
-        return court.TO_RACKET[:, :1] * x + court.TO_RACKET[:, 1:] * (rows[5, areas] - rackets[1])
+        local: Floats = court.TO_RACKET[:, :1] * x + court.TO_RACKET[:, 1:] * (rows[5, areas] - rackets[1])
+        return local
 
     def _strike(
         self, pairs: Ints, start: Floats, motion: Floats, remaining: Floats, elastic: bool

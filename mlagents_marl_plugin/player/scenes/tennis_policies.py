@@ -104,4 +104,5 @@ def _best_swing(meet_x: Floats, vx: Floats, vy: Floats) -> Floats:
     to_net = -meet_x[..., None] / np.maximum(out_vx, 0.1)
     height = _STRIKE_HEIGHT + to_net * (out_vy - court.GRAVITY * to_net / 2.0)
     cost = np.abs(landing - _AIM_X) + np.where(height < _NET_CLEARANCE, 100.0, 0.0)
-    return np.take(_SWINGS, cost.argmin(axis=-1))
+    swing: Floats = np.take(_SWINGS, cost.argmin(axis=-1))
+    return swing
