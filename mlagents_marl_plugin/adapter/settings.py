@@ -69,6 +69,10 @@ class GroupSettings:
     act_device: str = "cpu"
     """Where the acting copy of the actor runs. A small network decides faster on the CPU."""
 
+    torch_threads: int = 1
+    """Processor threads that torch computes with, >= 1, where the learner runs on the CPU. More help large networks on idle
+    cores only; beside a busy Unity process they wait for each other."""
+
     solved_when: Optional[Criterion] = None
     """When to announce "solved"; the run goes on."""
 
@@ -80,7 +84,7 @@ class GroupSettings:
 
     def check_group(self) -> None:
         """Raises ValueError for a value out of range."""
-        for name in ("group_size", "max_group_size"):
+        for name in ("group_size", "max_group_size", "torch_threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {value}; try 2")

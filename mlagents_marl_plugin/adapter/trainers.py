@@ -202,6 +202,8 @@ class OffPolicyMarlTrainer(RLTrainer):
         behavior = self.specs[self.table.behavior_ids[0]]
         role = role_from_behavior(self.brain_name, behavior, layout.group_size)
         self.spec = GroupSpec((role,))
+        if self.device.type == "cpu":
+            torch.set_num_threads(hyper.torch_threads)
         network = self.trainer_settings.network_settings
         signal = self.trainer_settings.reward_signals[RewardSignalType.EXTRINSIC]
         self.learner = self.algorithm.learner(
