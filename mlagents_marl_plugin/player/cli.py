@@ -3,6 +3,7 @@
 A copy of this program under a scene's name (``Tennis.exe``) is a build of that scene.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -17,11 +18,11 @@ marl-player stands in for Unity: it plays scenes for mlagents-learn.
   marl-player install [FOLDER]         write launchers into FOLDER (default unity_builds), so that
                                        mlagents-learn --env=FOLDER/Tennis finds them like builds
   marl-player play SCENE --help        the options of a scene
+  marl-player render Tennis rally.gif  draw a rally (.gif moves, .png is a strip)
 
 The options of a scene also go to a launched one:
   mlagents-learn CONFIG.yaml --env=unity_builds/Tennis --env-args --group-ids
 """
-_COMMANDS = ("list", "play", "install", "run")
 _USAGE_ERROR = 2
 
 
@@ -42,10 +43,17 @@ def main(argv: list[str] | None = None) -> int:
         return _list()
     if command == "install":
         return _install(rest)
-    if command in ("play", "run") and rest:
-        return _play(rest[0], rest[1:], in_editor=command == "play")
-    missing = "the name of a scene" if command in _COMMANDS else f"one of list, play, install, got {command}"
-    print(f"marl-player: expected {missing}; see marl-player --help", file=sys.stderr)
+    if command == "render":
+        return _render(rest)
+    if command not in ("play", "run"):
+        return _wrong(f"expected one of list, play, install, render, got {command}; see marl-player --help")
+    if not rest:
+        return _wrong(f"{command}: expected the name of a scene, got none; see marl-player list")
+    return _play(rest[0], rest[1:], in_editor=command == "play")
+
+
+def _wrong(message: str) -> int:
+    print(f"marl-player: {message}", file=sys.stderr)
     return _USAGE_ERROR
 
 
@@ -60,10 +68,9 @@ def _list() -> int:
 def _install(arguments: list[str]) -> int:
     from mlagents_marl_plugin.player.launchers import InstallError, install, mangled_part
 
-    if len(arguments) > 1 or (arguments and arguments[0].startswith("-")):
-        print(f"marl-player install: expected at most one folder, got {' '.join(arguments)}", file=sys.stderr)
-        return _USAGE_ERROR
-    folder = Path(arguments[0] if arguments else "unity_builds").resolve()
+    parser = argparse.ArgumentParser("marl-player install", description="Write launchers for mlagents-learn.")
+    parser.add_argument("folder", nargs="?", default="unity_builds", type=Path, help="default %(default)s")
+    folder = parser.parse_args(arguments).folder.resolve()
     try:
         for launcher in install(folder):
             print(f"Wrote {launcher}")
@@ -78,6 +85,27 @@ def _install(arguments: list[str]) -> int:
             "to the folder and give a path relative to it, or install into another folder.",
             file=sys.stderr,
         )
+    return 0
+
+
+def _render(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("marl-player render", description="Draw a rally of a scripted player.")
+    parser.add_argument("scene", choices=["Tennis"])
+    parser.add_argument("picture", type=Path, help="ends in .gif (moves) or .png (a strip)")
+    parser.add_argument("--seconds", type=float, default=9.0, help="of play (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+
+    from mlagents_marl_plugin.player.render import film_rally, render_rally
+    from mlagents_marl_plugin.player.scenes.tennis import TennisWorld
+    from mlagents_marl_plugin.player.scenes.tennis_policies import RallyPolicy
+
+    frames = film_rally(TennisWorld(1, options.seed), RallyPolicy(), options.seconds)
+    try:
+        render_rally(frames, options.picture)
+    except ValueError as error:
+        return _wrong(str(error))
+    print(f"Wrote {options.picture}")
     return 0
 
 

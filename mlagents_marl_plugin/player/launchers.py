@@ -109,8 +109,11 @@ def _write_app(folder: Path, scene: str, python: str) -> Path:
 
 
 def _write_script(path: Path, python: str) -> Path:
-    quoted = python.replace("'", "'\\''")
-    path.write_text(_SCRIPT.format(python=quoted), encoding="utf-8", newline="\n")
+    for_anyone = _SCRIPT.format(python="")
+    # The repository's own launcher stays as it is: it serves every checkout, and finds this Python too.
+    if not (path.exists() and path.read_text(encoding="utf-8") == for_anyone):
+        quoted = python.replace("'", "'\\''")
+        path.write_text(_SCRIPT.format(python=quoted), encoding="utf-8", newline="\n")
     path.chmod(0o755)
     return path
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from mlagents_marl_plugin.player import cli
 from mlagents_marl_plugin.player.faults import CRASH_EXIT_CODE
@@ -57,16 +58,34 @@ def test_list_has_a_line_for_each_scene(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dance"], "expected one of list, play, install, got dance"),
-        (["play"], "expected the name of a scene"),
+        (["dance"], "expected one of list, play, install, render, got dance"),
+        (["play"], "play: expected the name of a scene, got none"),
         (["play", "Chess"], r"expected a scene (Tennis, Counter), got Chess"),
-        (["install", "a", "b"], "expected at most one folder, got a b"),
+        (["render", "Tennis", "rally.txt", "--seconds", "0.1"], "expected a path that ends in .gif or .png"),
         (["play", "Tennis", "--gruop-ids"], "did you mean --group-ids?"),
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments, message, capsys):
     assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["install", "a", "b"], ["install", "--force"], ["render", "Counter", "a.gif"]]
+)
+def test_argparse_refuses_the_rest(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert f"usage: marl-player {arguments[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rally.gif", "rally.png"])
+def test_render_draws_a_picture(name, tmp_path, capsys):
+    assert cli.main(["render", "Tennis", str(tmp_path / name), "--seconds", "2"]) == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.width > 100
+    assert "Wrote" in capsys.readouterr().out
 
 
 def test_a_wrong_option_is_written_to_the_log_file_too(tmp_path, capsys):

@@ -40,6 +40,18 @@ def test_the_host_finds_what_install_wrote(platform, place, absolute, name, tmp_
     assert (tmp_path / found).resolve() == launcher.resolve()
 
 
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_install_remembers_its_python_but_leaves_the_repositorys_launcher_alone(platform, tmp_path):
+    (launcher,) = install(tmp_path, platform, python="/first/python")
+    assert "installed_with='/first/python'" in launcher.read_text()
+    install(tmp_path, platform, python="/second/python")
+    assert "installed_with='/second/python'" in launcher.read_text()
+    launcher.unlink()
+    install(tmp_path, platform, python="")
+    install(tmp_path, platform, python="/first/python")
+    assert "installed_with=''" in launcher.read_text()
+
+
 def test_a_windows_launcher_is_a_copy_of_the_installed_program(tmp_path, scripts):
     (launcher,) = install(tmp_path, "win32")
     assert launcher.read_bytes() == b"MZ the program"
