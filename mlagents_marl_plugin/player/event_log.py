@@ -7,11 +7,12 @@ line.
 
 Fields of a line: ``port``, ``pid``, ``resets`` (commands RESET so far), ``behavior``, ``agent`` (the id that
 Python sees), ``seat``, ``group``, ``decision`` (0 for the first since the episode began or was reset),
-``obs`` (a list per sensor, flattened), ``continuous``, ``discrete``, ``reward``, ``group_reward``, ``done``,
-``interrupted``, ``next_obs`` (for an ended episode its final observation). A decision that RESET or a crash
-cut short has no line.
+``obs`` (a list per sensor, flattened; a PNG file in base64), ``continuous``, ``discrete``, ``reward``,
+``group_reward``, ``done``, ``interrupted``, ``next_obs`` (for an ended episode its final observation). A
+decision that RESET or a crash cut short has no line.
 """
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class EventLog:
         for behavior, rows in frame.items():
             self._asking[behavior] = []
             for row, agent in enumerate(ids[behavior].tolist()):
-                obs = [np.ravel(observation[row]).tolist() for observation in rows.observations]
+                obs = [_plain(observation[row]) for observation in rows.observations]
                 done = bool(_value(rows, "done", row))
                 acted = self._acting.pop(agent, None)
                 if acted is not None:
@@ -75,9 +76,7 @@ class EventLog:
     def close(self) -> None:
         self._file.close()
 
-    def _question(
-        self, behavior: str, rows: Rows, row: int, agent: int, obs: list[list[float]]
-    ) -> dict[str, Any]:
+    def _question(self, behavior: str, rows: Rows, row: int, agent: int, obs: list[Any]) -> dict[str, Any]:
         decision = self._next_decision.get(agent, 0)
         self._next_decision[agent] = decision + 1
         return self._constant | {
@@ -91,7 +90,14 @@ class EventLog:
         }
 
 
-def _outcome(rows: Rows, row: int, obs: list[list[float]]) -> dict[str, Any]:
+def _plain(observation: NDArray[np.float32] | bytes) -> list[float] | str:
+    if isinstance(observation, bytes):
+        return base64.b64encode(observation).decode("ascii")
+    flat: list[float] = np.ravel(observation).tolist()
+    return flat
+
+
+def _outcome(rows: Rows, row: int, obs: list[Any]) -> dict[str, Any]:
     return {
         "reward": float(_value(rows, "reward", row)),
         "group_reward": float(_value(rows, "group_reward", row)),

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 
@@ -5,7 +6,7 @@ import numpy as np
 
 from mlagents_marl_plugin.player.agent_ids import AgentIds
 from mlagents_marl_plugin.player.event_log import EventLog
-from mlagents_marl_plugin.player.scene import Actions
+from mlagents_marl_plugin.player.scene import Actions, Rows
 from mlagents_marl_plugin.player.scenes.counter import (
     CounterOptions,
     CounterScene,
@@ -95,6 +96,16 @@ def test_an_agent_with_a_longer_period_has_its_own_decisions(tmp_path):
         (3, 6, False),
         (6, 7, True),
     ]
+
+
+def test_pictures_are_logged_too(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl", 1)
+    for picture in (b"\x89PNG 1", b"\x89PNG 2"):
+        log.reported({"Camera": Rows(np.arange(1), ([picture],))}, {"Camera": np.arange(1)})
+        log.decided({"Camera": Actions(np.arange(1), np.zeros((1, 1), np.float32), np.zeros((1, 0), int))})
+    (line,) = lines_of(log)
+    assert base64.b64decode(line["obs"][0]) == b"\x89PNG 1"
+    assert base64.b64decode(line["next_obs"][0]) == b"\x89PNG 2"
 
 
 def test_each_process_and_port_has_a_file_of_its_own(tmp_path):
