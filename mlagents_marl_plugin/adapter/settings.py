@@ -70,8 +70,8 @@ class GroupSettings:
     """Where the acting copy of the actor runs. A small network decides faster on the CPU."""
 
     torch_threads: int = 1
-    """Processor threads that torch computes with, >= 1, where the learner runs on the CPU. More help only large
-    networks on idle cores; beside a busy Unity process they wait for each other."""
+    """Processor threads that torch computes with, >= 1, where the learner runs on the CPU. More help only
+    large networks on idle cores; beside a busy Unity process they wait for each other."""
 
     solved_when: Optional[Criterion] = None
     """When to announce "solved"; the run goes on."""
