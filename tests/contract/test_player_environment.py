@@ -244,6 +244,21 @@ def test_the_event_log_agrees_with_what_python_saw(tmp_path):
     assert logged == {key: (obs, float(reward), after) for key, (obs, reward, after) in seen.items()}
 
 
+def test_a_reset_of_the_trainer_cuts_the_event_log(tmp_path):
+    options = ["--event-log", str(tmp_path / "events.jsonl"), "--periods=1,3", "--min-length=8"]
+    with environment(tmp_path, "Counter", *options) as played:
+        for tick in range(12):
+            played.reset() if tick in (0, 5) else played.step()
+    (path,) = tmp_path.glob("events-*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["resets"] for line in lines} == {1, 2}
+    # The slow agent's second decision was under way.
+    slow = [
+        (line["resets"], line["obs"][0][2:], line["next_obs"][0][2:]) for line in lines if line["seat"] == 1
+    ]
+    assert slow == [(1, [0, 0], [0, 3]), (2, [1, 0], [1, 3]), (2, [1, 3], [1, 6])]
+
+
 def test_dying_agents_groups_masks_and_discrete_actions_arrive(tmp_path):
     options = ["--agents=3", "--branches=3,2", "--deaths", "--group-ids", "--masks", "--roles", "--echo"]
     with environment(tmp_path, "Counter", *options, num_areas=2) as played:

@@ -86,6 +86,12 @@ class TestShellLauncher:
         assert done.returncode == 2
         assert "got --two words" in done.stderr
 
+    def test_a_copy_of_the_installed_program_plays_the_scene_it_is_named_after(self, tmp_path):
+        """How a Windows launcher works, shown with the program that this system has."""
+        copy = tmp_path / "Tennis"
+        shutil.copy(Path(sys.executable).with_name("marl-player"), copy)
+        assert self.played(self.start(copy, os.environ["PATH"]))
+
     def write_python(self, path, flags=""):
         path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {flags} "$@"\n')
         path.chmod(0o755)
