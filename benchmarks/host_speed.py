@@ -1,10 +1,10 @@
-"""Agent steps per second of mlagents-learn on Tennis: our matd3 beside stock SAC and a trainer that drops everything.
+"""Agent steps per second of mlagents-learn on Tennis: our matd3 beside stock SAC.
 
     uv run python benchmarks/host_speed.py [--areas 16] [--repeats 3]
 
-Same scene, networks 2 x 128, 256 samples a batch, one update per 32 agent steps, one torch thread; the runs are
-interleaved. The rate is taken between two summaries well after the start, by the host's own clock. SAC's batch of 256
-agent steps is compared with 128 group steps of two agents for matd3, and with 256 group steps.
+Same scene, networks 2 x 128, one update per 32 agent steps, one torch thread; the runs are interleaved. The rate is
+taken between two summaries well after the start, by the host's own clock. SAC's batch of 256 agent steps stands beside
+128 and 256 group steps of two agents for matd3, and beside a run without updates.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Tennis from the shipped YAMLs, seed by seed, through the real mlagents-learn: when solved, and how good the best model is.
+"""Tennis from the shipped YAMLs, seed by seed, through the real mlagents-learn.
 
     uv run python benchmarks/tennis_seeds.py --config tennis_maddpg --seeds 1 2 3 4 5
 
 Each run uses ``trainer_configs/<config>.yaml`` as it is, one torch thread, and the player of ``unity_builds``; then
-``marl-evaluate`` plays the best model (chosen by training score only) for 100 greedy episodes. One JSON line per run is
-appended to ``benchmarks/results/tennis.jsonl``; ``benchmarks/tables.py`` makes the table of it.
+``marl-evaluate`` plays the best model (chosen by training score only) for 100 greedy episodes. One JSON line per run
+is appended to ``benchmarks/results/tennis.jsonl``; ``benchmarks/tables.py`` makes the tables of it.
 
 An episode's number is its place in the order in which episodes end, over all areas; "solved" is the first episode at
-which the mean score (maximum over the two agents) of the last 100 is at least 0.5, as the trainer itself announces it.
+which the mean score (maximum over the two agents) of the last 100 is at least 0.5, as the trainer announces it.
 """
 
 import argparse

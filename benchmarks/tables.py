@@ -1,0 +1,118 @@
+"""Writes the tables of results from ``benchmarks/results/tennis.jsonl`` into the pages that show them.
+
+uv run python benchmarks/tables.py            # rewrite
+uv run python benchmarks/tables.py --check    # exit 1 if a page does not show what was measured
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "tennis.jsonl"
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
+COLUMNS = [
+    ("seed", "seed"),
+    ("solved_episode", "solved at episode"),
+    ("solved_minutes", "minutes to solve"),
+    ("minutes", "minutes in all"),
+    ("episodes", "episodes in all"),
+    ("final_mean", "last 100 training episodes"),
+    ("greedy_mean", "best model, greedy: mean of 100"),
+    ("greedy_max", "max"),
+]
+
+
+def latest() -> dict[str, list[dict]]:
+    """Per configuration the newest run of each seed, by seed."""
+    runs: dict[str, dict[int, dict]] = {}
+    for text in RESULTS.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        runs.setdefault(line["config"], {})[line["seed"]] = line
+    return {config: [by_seed[seed] for seed in sorted(by_seed)] for config, by_seed in sorted(runs.items())}
+
+
+def summary(runs: dict[str, list[dict]]) -> list[str]:
+    """A row per configuration."""
+    rows = [
+        "| configuration | seeds | solved | episodes to solve, median (all) | minutes to solve, median | "
+        "best model, greedy mean, median (all) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for config, lines in runs.items():
+        solved = [line["solved_episode"] for line in lines if line["solved_episode"] is not None]
+        minutes = [line["solved_minutes"] for line in lines if line["solved_minutes"] is not None]
+        greedy = [line["greedy_mean"] for line in lines]
+        rows.append(
+            f"| `{config}.yaml` | {len(lines)} | {len(solved)} of {len(lines)} | {_median(solved, lines)} ({_all(solved)}) | "
+            f"{_median(minutes, lines)} | {statistics.median(greedy):.2f} ({_all(f'{g:.2f}' for g in greedy)}) |"
+        )
+    return rows
+
+
+def _median(values: list, lines: list) -> str:
+    """The median over all runs; those that never got there count as worst."""
+    ordered = sorted(values) + [None] * (len(lines) - len(values))
+    middle = ordered[len(ordered) // 2]
+    return "not reached" if middle is None else f"{middle:g}"
+
+
+def _all(values) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def seed_by_seed(runs: dict[str, list[dict]]) -> list[str]:
+    """A table per configuration, with what it takes to repeat it."""
+    rows = []
+    for config, lines in runs.items():
+        first = lines[0]
+        commits = ", ".join(sorted({line["commit"] for line in lines}))
+        rows += [
+            "",
+            f"**{config}.yaml** · {first['areas']} area(s) · {first['agent_steps']} agent steps · 1 torch thread on a "
+            f"shared machine with 2 cores · commit {commits} · "
+            f"`uv run python benchmarks/tennis_seeds.py --config {config}`",
+            "",
+            "| " + " | ".join(title for _, title in COLUMNS) + " |",
+            "| " + " | ".join("---" for _ in COLUMNS) + " |",
+        ]
+        for line in lines:
+            rows.append("| " + " | ".join(_shown(line.get(key)) for key, _ in COLUMNS) + " |")
+    return rows
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "never"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def fill(page: Path, rows: list[str]) -> str:
+    """The page's text with the block of results replaced."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    if not begin:
+        raise SystemExit(f"{page}: expected a line {BEGIN.strip()}, found none; add it with {END} below")
+    return before + BEGIN + "\n".join(rows) + "\n" + rest[rest.index(END) :]
+
+
+def main() -> int:
+    """See the module's text."""
+    runs = latest()
+    pages = {
+        ROOT / "README.md": summary(runs),
+        ROOT / "trainer_configs" / "README.md": [*summary(runs), *seed_by_seed(runs)],
+    }
+    stale = 0
+    for page, rows in pages.items():
+        new = fill(page, rows)
+        if "--check" in sys.argv:
+            stale |= new != page.read_text(encoding="utf-8")
+        else:
+            page.write_text(new, encoding="utf-8")
+    return int(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
