@@ -8,8 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from mlagents.trainers.policy.torch_policy import TorchPolicy
+from mlagents.trainers.settings import NetworkSettings
+from mlagents.trainers.torch_entities.model_serialization import ModelSerializer
+from mlagents.trainers.torch_entities.networks import SimpleActor
+from mlagents_envs.base_env import (
+    ActionSpec,
+    BehaviorSpec,
+    DimensionProperty,
+    ObservationSpec,
+    ObservationType,
+)
 from mlagents_envs.environment import UnityEnvironment
 from torch import nn
 
@@ -17,6 +29,7 @@ from mlagents_marl_plugin.adapter.export import FlatObservations, export_actor
 from mlagents_marl_plugin.core.types import ActionLayout
 from mlagents_marl_plugin.player.scenes.tennis import TennisOptions, TennisWorld
 from mlagents_marl_plugin.tools import evaluate
+from mlagents_marl_plugin.tools.cast import Cast
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, launcher
 
@@ -136,6 +149,33 @@ def test_a_behaviour_that_is_not_evaluated_may_do_without_a_model(build: str, tm
     result = json.loads((tmp_path / "o.json").read_text())
     assert result["groups"] == "1 with consecutive ids"
     assert list(result["models"]) == ["Tennis?team=0 slot 0"]
+
+
+def test_stochastic_play_repeats_with_its_seed(build: str, tmp_path: Path) -> None:
+    sensor = ObservationSpec((24,), (DimensionProperty.NONE,), ObservationType.DEFAULT, "sensor")
+    spec = BehaviorSpec([sensor], ActionSpec(2, ()))
+    shape = {"conditional_sigma": False, "tanh_squash": False}
+    ModelSerializer(TorchPolicy(0, spec, NetworkSettings(), SimpleActor, shape)).export_policy_model(
+        str(tmp_path / "ppo")
+    )
+    lengths = []
+    for before, seed in enumerate((1, 1, 2)):
+        onnxruntime.set_seed(1000 + before)  # a new process starts from the clock
+        arguments = ["--model", tmp_path / "ppo.onnx", "--stochastic", "--seed", seed, "--episodes", 40]
+        run(build, *arguments, "--num-areas", 4, "--json", tmp_path / "o.json")
+        result = json.loads((tmp_path / "o.json").read_text())
+        lengths.append([*result["lengths"], *result["scores"]])
+        assert result["greedy"] is False
+    assert lengths[0] == lengths[1] != lengths[2]
+
+
+def test_agents_whose_episode_ended_are_forgotten(
+    build: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[int] = []
+    monkeypatch.setattr(Cast, "forget", lambda _, agent_ids: forgotten.extend(agent_ids))
+    run(build, "--model", model(tmp_path / "a.onnx", 8), "--episodes", 4)
+    assert forgotten == [0, 1, 2, 3, 4, 5]  # of three episodes; the fourth ended the evaluation
 
 
 def test_without_env_the_editor_is_awaited(tmp_path: Path) -> None:

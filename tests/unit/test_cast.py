@@ -62,6 +62,11 @@ def test_what_unity_forbids_is_not_chosen(tmp_path: Path) -> None:
     action = cast.act(TENNIS, SPEC, decisions(3, forbidden), slots=[0, 0, 0])
     np.testing.assert_array_equal(action.discrete, [[1, 0], [2, 1], [0, 0]])
 
+    named = [f"Tennis={path}", f"Tennis-slot1={constant_model(tmp_path / 'b.onnx', 0.0, [1, 2, 3, 0, 1])}"]
+    cast = Cast(ModelChoice(named), None, deterministic=True)
+    action = cast.act(TENNIS, SPEC, decisions(3, forbidden), slots=[1, 0, 1])
+    np.testing.assert_array_equal(action.discrete, [[2, 1], [2, 1], [2, 1]])
+
 
 def test_a_behaviour_that_is_not_evaluated_does_nothing_unless_it_has_a_file(tmp_path: Path) -> None:
     path = constant_model(tmp_path / "a.onnx", 0.5, [0, 0, 1, 0, 1])

@@ -68,25 +68,24 @@ def test_group_reward_counts_once_and_until_the_last_member_ends() -> None:
         assert episodes.grouping == "by the scene's group ids"
 
 
-def test_each_area_contributes_its_quota_however_short_its_episodes_are() -> None:
-    """Area 0 ends at every step, area 1 at every fourth: the first 5 endings would hold 4 short ones."""
+@pytest.mark.parametrize("quick_area", [0, 1])
+def test_each_area_contributes_its_quota_however_short_its_episodes_are(quick_area: int) -> None:
+    """One area ends at every step, the other at every fourth: the first 5 endings would hold 4 short ones."""
     episodes = Episodes(5, "max", num_areas=2)
-    next_id, quick, slow = 2, 0, 1
-    episodes.observe(state([(quick, 0), (slow, 0)]))
+    playing, next_id = [0, 1], 2
+    episodes.observe(state([(0, 0), (1, 0)]))
     for step in range(1, 20):
-        ends, begins = [(quick, 1.0)], [(next_id, 0.0)]
-        quick, next_id = next_id, next_id + 1
-        if step % 4 == 0:
-            ends.append((slow, 2.0))
-            begins.append((next_id, 0.0))
-            slow, next_id = next_id, next_id + 1
-        else:
-            begins.append((slow, 0.0))
-        episodes.observe(state(begins, ends))
+        ends, acts = [], []
+        for area in (0, 1):
+            if area == quick_area or step % 4 == 0:
+                ends.append((playing[area], 1.0))
+                playing[area], next_id = next_id, next_id + 1
+            acts.append((playing[area], 0.0))
+        episodes.observe(state(acts, ends))
         if episodes.done:
             break
-    assert [(e.area, e.score) for e in episodes.episodes] == [(0, 1), (0, 1), (0, 1), (1, 2), (1, 2)]
-    assert step == 8
+    assert [e.area for e in episodes.episodes] == ([0, 0, 0, 1, 1] if quick_area == 0 else [1, 1, 0, 0, 0])
+    assert step == (8 if quick_area == 0 else 12)
 
 
 def test_fewer_episodes_than_areas_come_from_different_areas() -> None:

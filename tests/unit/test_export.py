@@ -148,7 +148,7 @@ def test_drawn_choices_follow_the_softmax_and_the_mask(tmp_path: Path) -> None:
     layout = ActionLayout(0, (3,))
     actor = mlp(layout)
     nn.init.zeros_(layer(actor, -1).weight)
-    layer(actor, -1).bias.data[:] = torch.tensor([1.0, 0.0, 5.0])
+    layer(actor, -1).bias.data[:] = torch.tensor([1.0, 0.0, 1.5])
     export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", sample_discrete=True)
     onnxruntime.set_seed(1)
     got = play(tmp_path / "a.onnx", observations(20_000), np.tile([1, 1, 0], (20_000, 1)))
@@ -274,11 +274,12 @@ def test_equal_logits_are_no_error(tmp_path: Path) -> None:
     export_actor(actor, DISCRETE, SHAPES, tmp_path / "a.onnx")
 
 
-def test_the_actor_is_left_as_it_was(tmp_path: Path) -> None:
-    actor = mlp(CONTINUOUS, norm=True).train()
+@pytest.mark.parametrize("training", [True, False])
+def test_the_actor_is_left_as_it_was(training: bool, tmp_path: Path) -> None:
+    actor = mlp(CONTINUOUS, norm=True).train(training)
     before = {name: value.clone() for name, value in actor.state_dict().items()}
     export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "new" / "folder" / "a.onnx")
-    assert actor.training
+    assert actor.training is training
     assert all(torch.equal(value, before[name]) for name, value in actor.state_dict().items())
 
 
