@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="mlagents_marl_plugin",
     version="0.1.0",
-    description="Multi-agent trainers (MADDPG, MATD3, ...) for Unity ML-Agents, inside the stock mlagents-learn",
+    description="Multi-agent trainers (MADDPG, MATD3, ...) for Unity ML-Agents in the stock mlagents-learn",
     license="Apache-2.0",
     classifiers=[
         "Intended Audience :: Developers",
@@ -20,7 +20,7 @@ setup(
     install_requires=[
         "mlagents==1.1.0",
         "mlagents-envs==1.1.0",
-        # From 2.9 on torch exports through another exporter by default, which the host's pinned onnx cannot serve.
+        # From 2.9 on torch has another exporter by default, which the host's pinned onnx cannot serve.
         "torch>=2.1.1,<2.9",
         # The host imports pkg_resources.
         "setuptools<81",
