@@ -26,7 +26,10 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.adapter import export_check
 from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
-from mlagents_marl_plugin.core.types import ActionLayout
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
+from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
+from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
 SHAPES = ((8,), (3,))
 CONTINUOUS = ActionLayout(2)
@@ -133,6 +136,33 @@ def test_the_file_answers_like_torch_and_never_picks_a_masked_choice(
         if layout.branches:
             first, second = raw[:, layout.continuous :][:, 1:3].argmax(1) + 1, np.ones(batch)
             np.testing.assert_array_equal(got[f"{prefix}discrete_actions"], np.stack([first, second], 1))
+
+
+@pytest.mark.parametrize("sharing", list(Sharing))
+@pytest.mark.parametrize("norm", list(LayerNormalisation))
+def test_every_kind_of_our_own_actors_answers_in_the_file_as_it_acts(
+    sharing: Sharing, norm: LayerNormalisation, tmp_path: Path
+) -> None:
+    spec = GroupSpec((RoleSpec("Agent", 3, SHAPES, HYBRID),))
+    generator = torch.Generator().manual_seed(0)
+    normaliser = RunningNormaliser(11, 5.0, torch.device("cpu"))
+    normaliser.observe(torch.randn(200, 11, generator=generator) * 3 + 1, torch.ones(200))
+    actor = DecentralisedActor.create(
+        spec, sharing, (32, 32), norm, [normaliser], torch.device("cpu"), generator
+    )
+    obs = observations(5, seed=2)
+    flat = torch.from_numpy(np.concatenate(obs, 1))
+    answers = []
+    for slot in range(3):
+        path = tmp_path / f"{slot}.onnx"
+        export_actor(FlatObservations(actor.slot_module(slot)), HYBRID, SHAPES, path, sample_obs=obs)
+        raw = actor.forward_rows(flat, torch.full((5,), slot))
+        got = play(path, obs, np.ones((5, 5)))
+        np.testing.assert_allclose(got["continuous_actions"], raw[:, :2].tanh(), atol=1e-5)
+        chosen = torch.stack([raw[:, 2:5].argmax(1), raw[:, 5:].argmax(1)], 1)
+        np.testing.assert_array_equal(got["discrete_actions"], chosen)
+        answers.append(got["continuous_actions"])
+    assert np.array_equal(answers[0], answers[1]) == (sharing is Sharing.SHARED)
 
 
 def test_tanh_is_not_scaled_again_as_the_hosts_gaussian_is(tmp_path: Path) -> None:
