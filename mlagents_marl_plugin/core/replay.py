@@ -218,7 +218,7 @@ class Replay:
             action=row[:, layout.action],
             allowed=row[:, layout.allowed],
             agent_mask=row[:, layout.agent_mask] * usable,
-            value_mask=row[:, layout.value_mask] * usable,
+            value_mask=row[:, layout.value_mask],  # 0 in an open row
             reward=reward,
             bootstrap=bootstrap,
             next_obs=next_row[:, layout.obs],
