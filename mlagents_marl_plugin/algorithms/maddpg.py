@@ -28,7 +28,6 @@ from mlagents_marl_plugin.core.losses import (
     soft_update_,
     td_target,
     value_loss,
-    weighted_sum,
 )
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
@@ -50,7 +49,8 @@ _USABLE_GRADIENT = 1e-6
 
 
 class MaddpgLearner:
-    """One critic and one decentralised actor per agent (Lowe et al. 2017, Algorithm 1); with MATD3's additions.
+    """One critic and one decentralised actor per agent (Lowe et al. 2017, Algorithm 1); with MATD3's
+    additions.
 
     All agents' networks run as one (see `core.networks`): there is no loop over agents here, only over roles.
     """
@@ -104,9 +104,7 @@ class MaddpgLearner:
         )
         self.target_actor = self.actor.target_copy()
         self.target_critic = self.critic.target_copy()
-        self._actor_optimiser = StackedAdam(
-            [net.parameters for net in self.actor.nets], config.learning_rate
-        )
+        self._actor_optimiser = StackedAdam([net.parameters for net in self.actor.nets], config.learning_rate)
         self._critic_optimiser = StackedAdam(
             [net.parameters for net in self.critic.nets], config.critic_learning_rate
         )
@@ -133,27 +131,27 @@ class MaddpgLearner:
 
     def update(self, batch: Batch) -> None:
         """One step of all critics and, every ``policy_delay`` steps, of all actors and targets."""
-        joint = self._joint_input(batch.obs, batch.agent_mask)  # [B, I]
-        self._write_action(joint, batch.action, batch.agent_mask)
-        self._update_critics(batch, joint)
+        joint, next_joint = self._joint_inputs(batch)  # [B, I] each
+        self._update_critics(batch, joint, next_joint)
         self._updates += 1
         if self._updates % self.config.policy_delay == 0:
             self._update_actors(batch, joint)
             self._update_targets()
 
-    def _update_critics(self, batch: Batch, joint: Tensor) -> None:
+    def _update_critics(self, batch: Batch, joint: Tensor, next_joint: Tensor) -> None:
         config = self.config
         with torch.no_grad():
-            next_joint = self._joint_input(batch.next_obs, batch.next_agent_mask)
-            self._write_action(next_joint, self._target_action(batch, next_joint), batch.next_agent_mask)
+            self._write_target_action(batch, next_joint)
             next_q = self.target_critic(next_joint).amin(0)  # [C, B, N] -> [B, N]
             target = td_target(batch.reward, next_q, batch.bootstrap)
+            target.masked_fill_(batch.value_mask == 0, 0.0)
         q = self.critic(joint, self._batch_norm_rows(batch.value_mask))  # [C, B, N]
         error = value_loss(q, target.expand_as(q), config.critic_loss)
         one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
         weight = self._sample_weight(batch.value_mask, config.share_critic, one_network)
+        # The loss is sum(weight * error).
         gradients = torch.autograd.grad(
-            weighted_sum(error, weight), [net.parameters for net in self.critic.nets]
+            error, [net.parameters for net in self.critic.nets], weight.expand_as(error)
         )
         norms = [clip_gradient_(gradient, config.max_gradient_norm) for gradient in gradients]
         self._critic_optimiser.step(gradients)
@@ -163,17 +161,18 @@ class MaddpgLearner:
         config = self.config
         raw = self.actor(joint, self.spec, self._batch_norm_rows(batch.agent_mask))
         q = self.critic.with_own_action(joint, self._relaxed(raw, batch))  # [B, N]
-        objective = q
-        if config.logit_regularisation > 0.0:
-            size = torch.cat([role_raw.square().mean(-1) for role_raw in raw], -1)  # [B, N]
-            objective = q - config.logit_regularisation * size
         weight = self._sample_weight(batch.agent_mask, config.share_actor, one_network=False)
-        gradients = torch.autograd.grad(
-            weighted_sum(objective, -weight), [net.parameters for net in self.actor.nets]
-        )
+        # The loss is sum(weight * (-q + logit_regularisation * mean(raw^2))).
+        terms, weights = [q], [-weight]
+        if config.logit_regularisation > 0.0:
+            terms += [role_raw.square() for role_raw in raw]
+            weights += self._regularisation_weights(raw, weight)
+        gradients = torch.autograd.grad(terms, [net.parameters for net in self.actor.nets], weights)
         norms = [clip_gradient_(gradient, config.max_gradient_norm) for gradient in gradients]
         self._actor_optimiser.step(gradients)
-        slot_norm = torch.cat([n.expand(r.num_slots) for n, r in zip(norms, self.spec.roles, strict=True)])
+        slot_norm = _concatenated(
+            [norm.expand(role.num_slots) for norm, role in zip(norms, self.spec.roles, strict=True)]
+        )
         self._updates_without_gradient.add_(1).mul_(slot_norm < _USABLE_GRADIENT)
         self._last_actor = ActorStep(q.detach(), [r.detach() for r in raw], batch.agent_mask, slot_norm)
 
@@ -183,38 +182,39 @@ class MaddpgLearner:
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
-    def _joint_input(self, joint_obs: Tensor, agent_mask: Tensor) -> Tensor:
-        """What critics read, [B, I]: observations, normalised and 0 where absent, and room for the actions."""
-        joint = joint_obs.new_empty(len(joint_obs), self.spec.obs_size + self.spec.action_size)
-        joint[:, : self.spec.obs_size] = joint_obs
+    def _joint_inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What critics read now and next, [B, I] each: observations, normalised, then actions; 0 where
+        absent.
+
+        The next actions are left open.
+        """
+        spec, num_obs = self.spec, self.spec.obs_size
+        both = batch.obs.new_empty(2, len(batch.obs), num_obs + spec.action_size)
+        joint, next_joint = both[0], both[1]
+        joint[:, :num_obs], joint[:, num_obs:] = batch.obs, batch.action
+        next_joint[:, :num_obs] = batch.next_obs
+        absent = (
+            torch.stack([batch.agent_mask, batch.next_agent_mask]).eq_(0).bool().unsqueeze(-1)
+        )  # [2, B, N, 1]
         for i, normaliser in enumerate(self._normalisers):
-            obs = self.spec.role_obs(joint, i)
+            obs, role_absent = spec.role_obs(both, i), absent[:, :, spec.slots(i)]
             if normaliser is not None:
                 normaliser.normalise_(obs)
-            obs.masked_fill_(self._absent(agent_mask, i), 0.0)
-        return joint
+            obs.masked_fill_(role_absent, 0.0)
+            spec.role_action(joint[:, num_obs:], i).masked_fill_(role_absent[0], 0.0)
+        return joint, next_joint
 
-    def _write_action(self, joint: Tensor, joint_action: Tensor, agent_mask: Tensor) -> None:
-        """Put the actions, 0 where absent, behind the observations."""
-        place = joint[:, self.spec.obs_size :]
-        place.copy_(joint_action)
-        for i in range(len(self.spec.roles)):
-            self.spec.role_action(place, i).masked_fill_(self._absent(agent_mask, i), 0.0)
-
-    def _absent(self, agent_mask: Tensor, role: int) -> Tensor:
-        return (agent_mask[:, self.spec.slots(role)] == 0).unsqueeze(-1)  # [B, n, 1]
-
-    def _target_action(self, batch: Batch, next_joint: Tensor) -> Tensor:
-        """What the target actors do in the successor, [B, joint]; smoothed with noise as in TD3 (eq. 14)."""
-        parts = []
+    def _write_target_action(self, batch: Batch, next_joint: Tensor) -> None:
+        """Put what the target actors do next into its place; smoothed with noise as in TD3 (eq. 14)."""
+        place = next_joint[:, self.spec.obs_size :]
         for i, raw in enumerate(self.target_actor(next_joint, self.spec)):
             layout = self.spec.roles[i].action
             allowed = self.spec.role_allowed(batch.next_allowed, i)
             action = actions.sample(layout, raw, allowed, self._generator)
             if self.config.target_noise > 0.0 and layout.continuous:
                 self._smooth_(action[..., : layout.continuous])
-            parts.append(action.flatten(1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            absent = batch.next_agent_mask[:, self.spec.slots(i)].unsqueeze(-1) == 0  # [B, n, 1]
+            self.spec.role_action(place, i).copy_(action.masked_fill_(absent, 0.0))
 
     def _smooth_(self, action: Tensor) -> None:
         noise = torch.randn(action.shape, generator=self._generator, device=self.device)
@@ -230,11 +230,20 @@ class MaddpgLearner:
             relaxed.append(actions.relaxed(role.action, raw[i], allowed, temperature, self._generator))
         return relaxed
 
+    def _regularisation_weights(self, raw: list[Tensor], weight: Tensor) -> list[Tensor]:
+        """How much each squared output counts in the loss, per role [B, N_role, P]."""
+        return [
+            (weight[:, self.spec.slots(i)] * (self.config.logit_regularisation / role_raw.shape[-1]))
+            .unsqueeze(-1)
+            .expand_as(role_raw)
+            for i, role_raw in enumerate(raw)
+        ]
+
     def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
         return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None
 
     def _sample_weight(self, mask: Tensor, sharing: Sharing, one_network: bool) -> Tensor:
-        """Weights [B, N] under which a sum is the mean over each network's valid rows, added up over networks."""
+        """Weights [B, N] that make a sum the mean over each network's valid rows, added over networks."""
         count = mask.sum(0)  # [N]
         if one_network:
             count = count.sum()
@@ -271,13 +280,17 @@ class MaddpgLearner:
         else:
             self._generator.manual_seed(self._seed + updates)
 
-    def load_weights(self, saved: Mapping[str, Any]) -> None:
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
+
+        Args:
+            only_actor: leave the critics as they are, since they value things differently (or are others).
 
         Raises:
             ValueError: as `load_state_dict`.
         """
-        self._load(saved, self._weights())
+        parts = self._weights()
+        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n})
 
     def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
         for name, tensors in parts.items():
@@ -305,3 +318,8 @@ class MaddpgLearner:
             "critic_optimiser": self._critic_optimiser.tensors(),
             "counters": {"updates_without_gradient": self._updates_without_gradient},
         }
+
+
+def _concatenated(parts: list[Tensor]) -> Tensor:
+    """Per-role tensors [.., N_role] as one [.., N]."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

@@ -53,15 +53,15 @@ class MaddpgConfig:
     """Largest absolute value of that noise, >= 0."""
 
     share_actor: Sharing = Sharing.SHARED
-    """One actor for all slots of a role (shared), the same with the slot's id as input (shared_with_id), or one each
-    (separate)."""
+    """One actor for all slots of a role (shared), the same with the slot's id as input (shared_with_id), or
+    one each (separate)."""
 
     share_critic: Sharing = Sharing.SHARED
-    """The same choice for critics. A shared centralised critic sees each joint step once from every agent's side, that
-    agent first."""
+    """The same choice for critics. A shared centralised critic sees each joint step once from every agent's
+    side, that agent first."""
 
     centralised_critic: bool = True
-    """Whether critics see everybody's observations and actions, or their own agent's only (independent DDPG)."""
+    """Whether critics see everybody's observations and actions (true), or their own agent's only."""
 
     layer_normalisation: LayerNormalisation = LayerNormalisation.NONE
     """What stands before each ReLU of actors and critics: none, layer or batch."""
@@ -70,10 +70,10 @@ class MaddpgConfig:
     """Largest absolute value of a normalised observation, > 0; used if network_settings.normalize is true."""
 
     logit_regularisation: float = 1e-3
-    """Weight of the mean square of the actors' outputs before tanh or softmax, >= 0. Keeps tanh from saturating."""
+    """Weight of the mean square of outputs before tanh or softmax, >= 0. Keeps tanh from saturating."""
 
     gumbel_temperature: float = 1.0
-    """Temperature of discrete choices in the actor's loss, > 0. Lower is closer to a real choice, and noisier."""
+    """Temperature of choices in the actor's loss, > 0. Lower is closer to a real choice, and noisier."""
 
     critic_loss: ValueLoss = ValueLoss.MSE
     """Loss of the critic's error: mse or huber."""
@@ -97,7 +97,7 @@ class MaddpgConfig:
     """How fast Ornstein-Uhlenbeck noise forgets, 0 < noise_theta <= 1; unused by gaussian."""
 
     epsilon: float = 0.0
-    """Chance at the start that a discrete choice is replaced by a random one, 0 <= epsilon <= 1; fades like the noise."""
+    """Chance at the start of a random discrete choice, 0 <= epsilon <= 1; fades like the noise."""
 
     random_steps: int = 0
     """Agent steps at the start in which actions are uniformly random, >= 0."""
@@ -106,7 +106,7 @@ class MaddpgConfig:
     """Added to the noise's scale, >= 0, while an actor gets no usable gradient; 0 only warns."""
 
     non_positive_share: float = 1.0
-    """While experience is young, the share of steps without a positive reward that is sampled, 0 < share <= 1."""
+    """Share of the steps without positive reward that is sampled while experience is young, 0 < share <= 1."""
 
     non_positive_steps: int = 10_000
     """Agent steps for which experience counts as young, >= 0."""

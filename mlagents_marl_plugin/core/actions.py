@@ -48,6 +48,8 @@ def sample(
     Returns:
         [..., layout.size] encoded action. Only its continuous part carries a gradient.
     """
+    if not layout.branches:
+        return torch.tanh(raw)
     logit = raw[..., layout.continuous :]
     score = _forbid(layout, logit + _gumbel(logit, generator), allowed)
     return _assemble(layout, raw, score, _one_hot_of_largest)
@@ -76,6 +78,8 @@ def relaxed(
 
     Source: Jang et al. 2017, eq. 2 and section 2.2, https://arxiv.org/abs/1611.01144
     """
+    if not layout.branches:
+        return torch.tanh(raw)
     logit = raw[..., layout.continuous :]
     score = _forbid(layout, (logit + _gumbel(logit, generator)) / temperature, allowed)
     return _assemble(layout, raw, score, _straight_through)

@@ -1,14 +1,16 @@
 """Critics of joint actions: centralised (everybody's observations and actions) and independent (one's own).
 
-They read a joint input [B, I], the joint observation followed by the joint action, both normalised and 0 for absent
-slots. They give the value of every slot from ``C`` twins (1, or 2 for clipped double Q-learning), and can say what it
-would be if slot i alone acted otherwise, which is what a deterministic policy gradient differentiates.
+They read a joint input [B, I], the joint observation followed by the joint action, both normalised and 0 for
+absent slots. They give the value of every slot from ``C`` twins (1, or 2 for clipped double Q-learning), and
+can say what it would be if slot i alone acted otherwise, which is what a deterministic policy gradient
+differentiates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
@@ -47,8 +49,8 @@ class Critic(Protocol):
 class CentralisedCritic:
     """Every slot's critic sees all observations and all actions, ``Q_i(o_1..o_N, a_1..a_N)``.
 
-    A shared critic sees the joint input once from every slot's side: the slot itself first, then its mates in turn. So
-    it can tell whose value is asked for, and one step of N like agents gives it N samples.
+    A shared critic sees the joint input once from every slot's side: the slot itself first, then its mates in
+    turn. So it can tell whose value is asked for, and one step of N like agents gives it N samples.
 
     Source: Lowe et al. 2017, section 4, https://arxiv.org/abs/1706.02275
     """
@@ -59,6 +61,11 @@ class CentralisedCritic:
         self.num_twins = num_twins
         self.nets = [net]
         self._first_twin = net.frozen(net.num_networks // num_twins)
+        self._own_actions = _own_actions(spec)
+        self._own_weights: list[Tensor] = []
+        if sharing is Sharing.SEPARATE:
+            self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
+        self._widest_action = max(role.action.size for role in spec.roles)
         device = net.parameters.device
         self._own_first = torch.tensor(_own_first_columns(spec), device="cpu").to(device)  # [N, I]
         self._role = _role_of_slots(spec).to(device)  # [N, roles or 0]
@@ -91,8 +98,9 @@ class CentralisedCritic:
         return _values(self.nets[0], self.sharing, self.num_twins, self._from_each_side(joint), row_weight)
 
     def _from_each_side(self, joint: Tensor) -> Tensor:
-        """The joint input as every slot sees it, itself first: [B, I] -> [B, N, I], and its role if there are several."""
-        per_slot = joint.index_select(1, self._own_first.flatten()).unflatten(1, self._own_first.shape)
+        """The joint input as every slot sees it, [B, N, I]: itself first, its role last if there are several."""
+        columns = self._own_first
+        per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)
         if not self._role.shape[1]:
             return per_slot
         return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
@@ -108,48 +116,38 @@ class CentralisedCritic:
             q = self._first_twin(joint.expand(self.spec.num_slots, -1, -1), None, change, weight)  # [N, B, 1]
             return q.squeeze(-1).t()
         per_slot = self._from_each_side(joint)
-        for i, (slots, place) in enumerate(self._own_actions()):
+        for i, (slots, place) in enumerate(self._own_actions):
             per_slot[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
         return _values(self._first_twin, self.sharing, 1, per_slot, None).squeeze(0)
 
     def _change(self, joint: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """By how much every slot's own action differs, [N, B, A], and the first layer's weights for it, [N, H, A].
+        """Change of every slot's own action [N, B, A], and the first layer's weights for it [N, H, A].
 
         The N inputs that a slot's own action makes of a joint input differ in a few columns; only these are
-        multiplied for each slot. Narrower actions are padded with 0 if roles differ.
+        multiplied for each slot.
         """
-        widest = max(role.action.size for role in self.spec.roles)
-        first = self._first_twin.part("0.weight")  # [N, H, I]
-        changes, weights = [], []
-        for i, (slots, place) in enumerate(self._own_actions()):
-            n, size = self.spec.roles[i].num_slots, self.spec.roles[i].action.size
-            difference = own[i] - joint[:, place].unflatten(1, (n, size))  # [B, n, A]
-            block = first[slots, :, place].unflatten(-1, (n, size))  # [n, H, n, A]
-            weight = block.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [H, A, n] -> [n, H, A]
-            if size < widest:
-                difference = torch.nn.functional.pad(difference, (0, widest - size))
-                weight = torch.nn.functional.pad(weight, (0, widest - size))
-            changes.append(difference.transpose(0, 1))
-            weights.append(weight)
+        changes = []
+        for i, (_, place) in enumerate(self._own_actions):
+            change = own[i] - joint[:, place].unflatten(1, own[i].shape[1:])  # [B, n, A]
+            changes.append(_widened(change, self._widest_action).transpose(0, 1))
+        weights = [_widened(weight, self._widest_action) for weight in self._own_weights]
         if len(changes) == 1:
-            return changes[0], weights[0].contiguous()
+            return changes[0], weights[0]
         return torch.cat(changes), torch.cat(weights)
 
-    def _own_actions(self) -> Iterator[tuple[slice, slice]]:
-        """Per role: its slots, and where its actions stand in the joint input."""
-        start = self.spec.obs_size
-        for i, role in enumerate(self.spec.roles):
-            stop = start + role.num_slots * role.action.size
-            yield self.spec.slots(i), slice(start, stop)
-            start = stop
+    def _own_weight(self, role: int) -> Tensor:
+        """View of the first layer's weights for the slots' own actions, one role's, [n, H, A]."""
+        slots, place = self._own_actions[role]
+        block = self._first_twin.part("0.weight")[slots, :, place]  # [n, H, n * A]
+        by_slot = block.unflatten(-1, (self.spec.roles[role].num_slots, -1))  # [n, H, n, A]
+        own: Tensor = by_slot.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [H, A, n] -> [n, H, A]
+        return own
 
 
 class IndependentCritic:
     """Every slot's critic sees its own observation and action only, ``Q_i(o_i, a_i)``; a stack per role."""
 
-    def __init__(
-        self, spec: GroupSpec, sharing: Sharing, num_twins: int, nets: Sequence[StackedMlp]
-    ) -> None:
+    def __init__(self, spec: GroupSpec, sharing: Sharing, num_twins: int, nets: Sequence[StackedMlp]) -> None:
         self.spec = spec
         self.sharing = sharing
         self.num_twins = num_twins
@@ -217,8 +215,24 @@ def _values(
     return torch.stack([sharing.slot_rows(twin, per_slot.shape[1]).squeeze(-1) for twin in q])
 
 
+def _own_actions(spec: GroupSpec) -> list[tuple[slice, slice]]:
+    """Per role: its slots, and where its actions stand in the joint input."""
+    places, start = [], spec.obs_size
+    for i, role in enumerate(spec.roles):
+        stop = start + role.num_slots * role.action.size
+        places.append((spec.slots(i), slice(start, stop)))
+        start = stop
+    return places
+
+
+def _widened(value: Tensor, width: int) -> Tensor:
+    """A tensor [..., A] with zeros up to ``width``, for roles whose actions are narrower than another's."""
+    missing = width - value.shape[-1]
+    return value if missing == 0 else F.pad(value, (0, missing))
+
+
 def _own_first_columns(spec: GroupSpec) -> list[list[int]]:
-    """For every slot, where the columns of its own view stand in the joint input: its role turned so that it leads."""
+    """Per slot, where its view's columns stand in the joint input: its role is turned so that it leads."""
     views = []
     for role, own in enumerate(spec.roles):
         for k in range(own.num_slots):

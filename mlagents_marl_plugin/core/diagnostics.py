@@ -36,7 +36,8 @@ class ActorStep(NamedTuple):
 
 def critic_metrics(spec: GroupSpec, step: CriticStep) -> dict[str, Tensor]:
     """Per slot [N]: ``critic_loss``, ``q_mean``, ``q_max``, ``td_error`` (mean absolute) and
-    ``critic_gradient_norm`` (the larger twin's). A slot without a valid row has 0."""
+    ``critic_gradient_norm`` (the larger twin's). A slot without a valid row has 0.
+    """
     mask = step.mask.expand_as(step.q)
     seen = step.mask.sum(0) > 0
     highest = step.q.masked_fill(mask == 0, -torch.inf).amax((0, 1))
@@ -51,9 +52,10 @@ def critic_metrics(spec: GroupSpec, step: CriticStep) -> dict[str, Tensor]:
 
 def actor_metrics(spec: GroupSpec, step: ActorStep) -> dict[str, Tensor]:
     """Per slot [N]: ``policy_loss``, ``raw_magnitude`` (mean absolute output before tanh or softmax),
-    ``saturated_share`` (of continuous actions above 0.95 in size) and ``actor_gradient_norm``."""
+    ``saturated_share`` (of continuous actions above 0.95 in size) and ``actor_gradient_norm``.
+    """
     magnitude, saturated = [], []
-    for role, raw in zip(spec.roles, step.raw):
+    for role, raw in zip(spec.roles, step.raw, strict=True):
         magnitude.append(raw.abs().mean(-1))
         continuous = torch.tanh(raw[..., : role.action.continuous]).abs() > _SATURATED
         saturated.append(continuous.float().sum(-1) / max(1, role.action.continuous))
@@ -70,4 +72,4 @@ def _critic_norm_per_slot(spec: GroupSpec, step: CriticStep) -> Tensor:
     largest = [norm.view(num_twins, -1).amax(0) for norm in step.gradient_norm]
     if len(largest) == 1:
         return largest[0].expand(spec.num_slots)
-    return torch.cat([norm.expand(role.num_slots) for norm, role in zip(largest, spec.roles)])
+    return torch.cat([norm.expand(role.num_slots) for norm, role in zip(largest, spec.roles, strict=True)])

@@ -11,7 +11,8 @@ from mlagents_marl_plugin.core.types import Batch
 class OffPolicyLearner(Protocol):
     """Learns from batches drawn from a replay. Everything that it holds lives on one device.
 
-    Not thread-safe: whoever updates, observes, saves or copies the actor in another thread holds one lock around each.
+    Not thread-safe: whoever updates, observes, saves or copies the actor in another thread holds one lock
+    around each.
     """
 
     @property
@@ -50,5 +51,6 @@ class OffPolicyLearner(Protocol):
         """Continue from a `state_dict`.
 
         Raises:
-            ValueError: if an entry is missing or its shape does not fit; names the entry, and nothing was changed.
+            ValueError: if an entry is missing or its shape does not fit; names the entry, and nothing was
+                changed.
         """

@@ -21,8 +21,8 @@ class ValueLoss(Enum):
 def td_target(reward: Tensor, next_value: Tensor, bootstrap: Tensor) -> Tensor:
     """Temporal-difference target, ``y = reward + bootstrap * next_value``.
 
-    Where ``bootstrap`` is 0 (a real end) the next value has no say, whatever it is; where a limit cut the episode
-    ``bootstrap`` is positive and it has.
+    Where ``bootstrap`` is 0 (a real end) the next value has no say, whatever it is; where a limit cut the
+    episode ``bootstrap`` is positive and it has.
 
     Args:
         reward: [..., B, N] sum of discounted rewards over the m steps of the sample.
@@ -54,11 +54,6 @@ def masked_mean(value: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tens
     return kept.sum(dim) / mask.sum(dim).clamp_min(1.0)
 
 
-def weighted_sum(value: Tensor, weight: Tensor) -> Tensor:
-    """Sum of ``value * weight`` over everything; where the weight is 0 nothing counts, NaN included."""
-    return (value.masked_fill(weight == 0, 0.0) * weight).sum()
-
-
 def soft_update_(target: Sequence[Tensor], online: Sequence[Tensor], tau: float) -> None:
     """Move every target towards its online twin, ``target <- (1 - tau) * target + tau * online``.
 
@@ -78,8 +73,7 @@ def clip_gradient_(gradient: Tensor, max_norm: float) -> Tensor:
     Returns:
         [K] norms before clipping.
     """
-    norm = torch.linalg.vector_norm(gradient, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
     if max_norm > 0.0:
-        # The small constant keeps a zero gradient finite.
-        gradient.mul_((max_norm / (norm + 1e-6)).clamp_max_(1.0).unsqueeze(1))
+        gradient.mul_((max_norm / norm.clamp_min(max_norm)).unsqueeze(1))
     return norm

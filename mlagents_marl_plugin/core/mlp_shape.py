@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-# Parts start at multiples of 64 bytes, where matrix products are fastest and equal bit by bit from run to run.
+# Parts start at multiples of 64 bytes, where matrix products are fastest and equal bit by bit from run to
+# run.
 _ALIGNMENT = 16
 
 
@@ -41,8 +42,8 @@ class MlpShape:
 
     @cached_property
     def parts(self) -> dict[str, Part]:
-        """Every parameter of a network by name: ``0.weight`` [out, in], ``0.bias`` [out], with normalisation also
-        ``0.scale`` and ``0.shift``, and so on.
+        """Every parameter of a network by name: ``0.weight`` [out, in], ``0.bias`` [out], with normalisation
+        also ``0.scale`` and ``0.shift``, and so on.
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (num_in, num_out) in enumerate(self.layers):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.plain_network import plain_network
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
@@ -29,7 +30,7 @@ class Sharing(Enum):
         return num_slots if self is Sharing.SHARED_WITH_ID else 0
 
     def network_rows(self, per_slot: Tensor) -> Tensor:
-        """Inputs [B, N, I] as the rows of each network: [N, B, I] if separate, else [1, B*N, I], with the id if any."""
+        """Inputs [B, N, I], with the id if any, as each network's rows: [N, B, I] or [1, B*N, I]."""
         if self is Sharing.SEPARATE:
             return per_slot.transpose(0, 1)
         if self is Sharing.SHARED_WITH_ID:
@@ -97,9 +98,8 @@ class RoleActor:
     def slot_module(self, slot: int) -> nn.Module:
         """One slot's actor as plain torch layers with everything baked in, for export: [B, O] -> [B, P]."""
         id_input = self.role.obs_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
-        net = self.net.network(
-            slot if self.sharing is Sharing.SEPARATE else 0, self.role.obs_size, id_input
-        )
+        k = slot if self.sharing is Sharing.SEPARATE else 0
+        net = plain_network(self.net, k, self.role.obs_size, id_input)
         return net if self.normaliser is None else nn.Sequential(self.normaliser.module(), *net)
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-# Added to the variance: an input that never moved has deviation 0.001, so that a first small move stays moderate.
+# Added to the variance: an input that never moved has deviation 0.001, so that a first small move stays
+# moderate.
 _EPSILON = 1e-6
 
 

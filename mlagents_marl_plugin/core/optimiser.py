@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.optim import adam
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -12,8 +11,9 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 class StackedAdam:
     """Adam for a few large tensors, each [K, P] with a row per network.
 
-    ``torch.optim.Adam`` serves many small tensors; for two large ones its bookkeeping costs more than the step. The
-    arithmetic is torch's: its fused kernel where the device has one, else the same written with tensor operations.
+    ``torch.optim.Adam`` serves many small tensors; for a few large ones its bookkeeping costs as much as the
+    step. The arithmetic is torch's: its fused kernel where there is one, else the same with tensor
+    operations.
 
     Source: Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
     """
@@ -34,28 +34,14 @@ class StackedAdam:
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Change the parameters against ``gradients``, which have their shapes."""
+        for step in self._steps:
+            step.add_(1)
         if self._fused:
-            adam.adam(
-                self._parameters,
-                list(gradients),
-                self._first,
-                self._second,
-                [],
-                self._steps,
-                fused=True,
-                amsgrad=False,
-                beta1=_BETA1,
-                beta2=_BETA2,
-                lr=self._rate,
-                weight_decay=0.0,
-                eps=_EPSILON,
-                maximize=False,
-            )
+            _fused_adam(self._parameters, list(gradients), self._first, self._second, self._steps, self._rate)
             return
         for parameter, gradient, first, second, step in zip(
-            self._parameters, gradients, self._first, self._second, self._steps
+            self._parameters, gradients, self._first, self._second, self._steps, strict=True
         ):
-            step += 1
             first.lerp_(gradient, 1.0 - _BETA1)
             second.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
             root = (second / (1.0 - _BETA2**step)).sqrt_().add_(_EPSILON)
@@ -64,28 +50,43 @@ class StackedAdam:
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, not copied."""
         named = {}
-        for i, (first, second, step) in enumerate(zip(self._first, self._second, self._steps)):
+        for i, (first, second, step) in enumerate(zip(self._first, self._second, self._steps, strict=True)):
             named.update({f"{i}.first_moment": first, f"{i}.second_moment": second, f"{i}.steps": step})
         return named
 
 
+def _fused_adam(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    steps: list[Tensor],
+    rate: Tensor,
+) -> None:
+    """The kernel behind ``torch.optim.Adam(fused=True)``; steps are those after this one."""
+    torch._fused_adam_(
+        parameters,
+        gradients,
+        first,
+        second,
+        [],
+        steps,
+        lr=rate,
+        beta1=_BETA1,
+        beta2=_BETA2,
+        weight_decay=0.0,
+        eps=_EPSILON,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
 def _has_fused(device: torch.device) -> bool:
-    """Whether this torch has a fused Adam for the device; for the CPU it came after 2.1."""
-    probe, steps = [torch.zeros(1, device=device)], [torch.zeros((), device=device)]
-    settings = {"beta1": _BETA1, "beta2": _BETA2, "lr": 0.0, "weight_decay": 0.0, "eps": _EPSILON}
+    """Whether this torch has that kernel for the device; for the CPU it came after 2.1."""
+    value = [torch.zeros(1, device=device)]
+    step, rate = [torch.ones((), device=device)], torch.zeros((), device=device)
     try:
-        adam.adam(
-            probe,
-            probe,
-            [probe[0].clone()],
-            [probe[0].clone()],
-            [],
-            steps,
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            **settings,
-        )
-    except (RuntimeError, NotImplementedError):
+        _fused_adam(value, value, [value[0].clone()], [value[0].clone()], step, rate)
+    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     return True

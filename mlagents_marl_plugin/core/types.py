@@ -3,8 +3,9 @@
 Legend for shapes, everywhere in this package: ``B`` batch, ``T`` time, ``N`` slots of all roles in order,
 ``O`` observation, ``A`` action, ``H`` hidden. The order of axes is ``[T,] B, N, feature``.
 
-A *group* is who one centralised critic sees together. It consists of *roles* (one per behaviour name), each with its
-slots and its own observations and actions. Everything joint is laid out flat, role by role and slot by slot, so that
+A *group* is who one centralised critic sees together. It consists of *roles* (one per behaviour name), each
+with its slots and its own observations and actions. Everything joint is laid out flat, role by role and slot
+by slot, so that
 one matrix product reads it: the joint observation of two roles ``a`` (2 slots) and ``b`` (1 slot) is
 ``[a0 | a1 | b0]``.
 """
@@ -104,8 +105,8 @@ def _view(joint: Tensor, start: int, num_slots: int, size: int) -> Tensor:
 class Batch(NamedTuple):
     """A batch of joint transitions over ``m <= n_step`` group steps, all on the learner's device.
 
-    The successor is the last observation before the episode's next one begins: behind a real end it is masked out by
-    ``bootstrap``, behind a time limit it is the observation at the limit.
+    The successor is the last observation before the episode's next one begins: behind a real end it is masked
+    out by ``bootstrap``, behind a time limit it is the observation at the limit.
     """
 
     obs: Tensor  # [B, joint] float
