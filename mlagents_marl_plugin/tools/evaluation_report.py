@@ -64,23 +64,25 @@ def in_json(result: dict[str, Any]) -> str:
 
 def in_words(result: dict[str, Any]) -> str:
     """A few lines for the console."""
-    length = result["length"]
     players: dict[str, list[str]] = {}
     for who, file in result["models"].items():
         players.setdefault(file["path"], []).append(who)
     lines = [f"{path} plays {', '.join(who)}" for path, who in players.items()]
     if not result["episodes"]:
         return "\n".join([*lines, "no episode ended"])
-    areas = result["num_areas"]
+    how = "greedy" if result["greedy"] else "stochastic"
     lines.append(
-        f"{result['episodes']} episodes ({'greedy' if result['greedy'] else 'stochastic'}, seed "
-        f"{result['seed']}, "
-        f"{areas} area{'s' * (areas > 1)}, groups: {result['groups']}), score = {result['score']}"
+        f"{_count(result['episodes'], 'episode')} ({how}, seed {result['seed']}, "
+        f"{_count(result['num_areas'], 'area')}, groups: {result['groups']}), score = {result['score']}"
     )
-    for name, values, form in (("score", result, ".3f"), ("length", length, ".1f")):
+    for name, values, form in (("score", result, ".3f"), ("length", result["length"], ".1f")):
         numbers = "  ".join(f"{key} {values[key]:{form}}" for key in statistics([]))
         lines.append(f"  {name:<7} {numbers}")
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _fingerprint(path: Path) -> str:
