@@ -28,6 +28,7 @@ setup(
         "onnxruntime>=1.16,<1.20",
         "attrs>=22.2",
         "numpy>=1.23.5,<1.24",
+        "pillow>=10.1",
         "pyyaml>=6.0",
         "tensorboard>=2.14",
     ],
