@@ -33,6 +33,9 @@ from mlagents_marl_plugin.tools.cast import Cast
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, launcher
 
+# What torch says of the host's own exports.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 SEED = 3
 AREAS = 3
 EPISODES = 10

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
+
+# What torch says of the host's own exports.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SHAPES = ((8,), (3,))
 CONTINUOUS = ActionLayout(2)
@@ -376,6 +380,14 @@ def test_without_onnxruntime_the_file_is_written_with_one_warning(
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "NOT checked" in caplog.text and "pip install onnxruntime" in caplog.text
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        export_actor(mlp(HYBRID), HYBRID, SHAPES, tmp_path / "a.onnx", sample_discrete=True)
+    assert not caught
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_export_takes_less_than_a_second(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from mlagents_marl_plugin.adapter.export import FlatObservations, export_actor
 from mlagents_marl_plugin.core.types import ActionLayout
 from mlagents_marl_plugin.tools.onnx_player import ModelError, OnnxPolicy
 
+# What torch says of the host's own exports.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 HYBRID = ActionSpec(2, (3, 2))
 
 
