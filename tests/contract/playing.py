@@ -15,7 +15,7 @@ from mlagents_envs.environment import UnityEnvironment
 
 from tests.contract.host import free_port, launcher
 
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 @contextlib.contextmanager

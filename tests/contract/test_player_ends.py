@@ -20,7 +20,7 @@ from mlagents_marl_plugin.player.faults import CRASH_EXIT_CODE
 from tests.contract.host import free_port, launcher
 from tests.contract.playing import TIMEOUT, alive, environment, player, run_player, wait_until
 
-FEW_SECONDS = 8
+FEW_SECONDS = 15
 
 TRAINER = """
 import sys, time
@@ -189,7 +189,7 @@ def test_a_host_that_knows_no_areas_gets_one(tmp_path):
 @pytest.mark.parametrize("once", [False, True])
 def test_a_crash_on_demand_is_a_dead_player_to_the_host(tmp_path, once):
     options = ["--crash-after", "3", *(["--crash-once", str(tmp_path / "crashed")] if once else [])]
-    with environment(tmp_path, "Tennis", *options) as played:
+    with environment(tmp_path, "Tennis", *options, timeout_wait=20) as played:
         played.reset()
         process = played._process
         played.step()
@@ -198,7 +198,7 @@ def test_a_crash_on_demand_is_a_dead_player_to_the_host(tmp_path, once):
             played.step()
         assert process.returncode == CRASH_EXIT_CODE
     if once:
-        with environment(tmp_path, "Tennis", *options) as played:
+        with environment(tmp_path, "Tennis", *options, timeout_wait=20) as played:
             played.reset()
             for _ in range(5):
                 played.step()

@@ -319,11 +319,11 @@ def test_play_stands_in_for_the_editor(tmp_path):
     command = player("play", "Tennis", "--mlagents-port", str(port), "--max-decisions", "3")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as playing:
         # The player waits for the trainer, as long as it takes.
-        played = UnityEnvironment(base_port=port, timeout_wait=20)
+        played = UnityEnvironment(base_port=port, timeout_wait=60)
         played.reset()
         played.step()
         played.close()
-        _, told = playing.communicate(timeout=20)
+        _, told = playing.communicate(timeout=60)
     assert playing.returncode == 0
     assert "Waiting for mlagents-learn" in told
     assert "Ending: the trainer closed the connection." in told
