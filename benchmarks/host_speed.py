@@ -2,9 +2,9 @@
 
     uv run python benchmarks/host_speed.py [--areas 16] [--repeats 3]
 
-Same scene, networks 2 x 128, one update per 32 agent steps, one torch thread; the runs are interleaved. The rate is
-taken between two summaries well after the start, by the host's own clock. SAC's batch of 256 agent steps stands beside
-128 and 256 group steps of two agents for matd3, and beside a run without updates.
+Same scene, networks 2 x 128, one update per 32 agent steps, one torch thread; the runs are interleaved. The
+rate is taken between two summaries well after the start, by the host's own clock. SAC's batch of 256 agent steps
+stands beside 128 and 256 group steps of two agents for matd3, and beside a run without updates.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/player_speed.py [--areas 32] [--steps 2000] [--repeats 3]
 
-The other side is mlagents' own UnityEnvironment in this process, which sends random actions. The figure is what the
-player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
+The other side is mlagents' own UnityEnvironment in this process, which sends random actions. The figure is
+what the player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
+Measure on a quiet machine: a busy one makes every step cost more, since caches are cold.
 """
 
 import argparse
@@ -21,6 +22,7 @@ TARGET = 30_000
 
 
 def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -53,6 +55,7 @@ def measure(folder: Path, areas: int, steps: int) -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

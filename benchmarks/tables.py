@@ -7,6 +7,7 @@ uv run python benchmarks/tables.py --check    # exit 1 if a page does not show w
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,10 +45,15 @@ def summary(runs: dict[str, list[dict]]) -> list[str]:
         solved = [line["solved_episode"] for line in lines if line["solved_episode"] is not None]
         minutes = [line["solved_minutes"] for line in lines if line["solved_minutes"] is not None]
         greedy = [line["greedy_mean"] for line in lines]
-        rows.append(
-            f"| `{config}.yaml` | {len(lines)} | {len(solved)} of {len(lines)} | {_median(solved, lines)} ({_all(solved)}) | "
-            f"{_median(minutes, lines)} | {statistics.median(greedy):.2f} ({_all(f'{g:.2f}' for g in greedy)}) |"
-        )
+        cells = [
+            f"`{config}.yaml`",
+            str(len(lines)),
+            f"{len(solved)} of {len(lines)}",
+            f"{_median(solved, lines)} ({_all(solved)})",
+            _median(minutes, lines),
+            f"{statistics.median(greedy):.2f} ({_all(f'{score:.2f}' for score in greedy)})",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
@@ -58,7 +64,7 @@ def _median(values: list, lines: list) -> str:
     return "not reached" if middle is None else f"{middle:g}"
 
 
-def _all(values) -> str:
+def _all(values: Iterable) -> str:
     return ", ".join(str(value) for value in values)
 
 
@@ -70,8 +76,8 @@ def seed_by_seed(runs: dict[str, list[dict]]) -> list[str]:
         commits = ", ".join(sorted({line["commit"] for line in lines}))
         rows += [
             "",
-            f"**{config}.yaml** · {first['areas']} area(s) · {first['agent_steps']} agent steps · 1 torch thread on a "
-            f"shared machine with 2 cores · commit {commits} · "
+            f"**{config}.yaml** · {first['areas']} area(s) · {first['agent_steps']} agent steps · "
+            f"1 torch thread, two runs at a time on a busy machine with 2 cores · commit {commits} · "
             f"`uv run python benchmarks/tennis_seeds.py --config {config}`",
             "",
             "| " + " | ".join(title for _, title in COLUMNS) + " |",

@@ -2,12 +2,13 @@
 
     uv run python benchmarks/tennis_seeds.py --config tennis_maddpg --seeds 1 2 3 4 5
 
-Each run uses ``trainer_configs/<config>.yaml`` as it is, one torch thread, and the player of ``unity_builds``; then
-``marl-evaluate`` plays the best model (chosen by training score only) for 100 greedy episodes. One JSON line per run
-is appended to ``benchmarks/results/tennis.jsonl``; ``benchmarks/tables.py`` makes the tables of it.
+Each run uses ``trainer_configs/<config>.yaml`` as it is, one torch thread, and the player of ``unity_builds``.
+Then ``marl-evaluate`` plays the best model (chosen by training score only) for 100 greedy episodes. One JSON line
+per run is appended to ``benchmarks/results/tennis.jsonl``; ``benchmarks/tables.py`` makes the tables of it.
 
-An episode's number is its place in the order in which episodes end, over all areas; "solved" is the first episode at
-which the mean score (maximum over the two agents) of the last 100 is at least 0.5, as the trainer announces it.
+An episode's number is its place in the order in which episodes end, over all areas; "solved" is the first
+episode at which the mean score (maximum over the two agents) of the last 100 is at least 0.5, as the trainer
+announces it.
 """
 
 import argparse

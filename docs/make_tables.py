@@ -1,7 +1,7 @@
 """Writes the tables of settings in docs/algorithms from the classes that define them.
 
-    uv run python docs/make_tables.py           # rewrite
-    uv run python docs/make_tables.py --check   # exit 1 if a page is not up to date
+uv run python docs/make_tables.py           # rewrite
+uv run python docs/make_tables.py --check   # exit 1 if a page is not up to date
 """
 
 import ast
@@ -46,7 +46,9 @@ def table(cls: type) -> list[str]:
     for field, text in field_texts(cls).items():
         default = _shown(base, field)
         others = {
-            name: _shown(preset, field) for name, preset in PRESETS.items() if _shown(preset, field) != default
+            name: _shown(preset, field)
+            for name, preset in PRESETS.items()
+            if _shown(preset, field) != default
         }
         differing = "".join(f"; {name}: {value}" for name, value in others.items())
         rows.append(f"| `{field}` | {default}{differing} | {text} |")

@@ -106,7 +106,7 @@ class MaddpgConfig:
     """Added to the noise's scale, >= 0, while an actor gets no usable gradient; 0 only warns."""
 
     non_positive_share: float = 1.0
-    """Share of the steps without positive reward that is sampled while experience is young, 0 < share <= 1."""
+    """Share of steps without positive reward that is sampled while experience is young, 0 < share <= 1."""
 
     non_positive_steps: int = 10_000
     """Agent steps for which experience counts as young, >= 0."""

@@ -98,7 +98,7 @@ class CentralisedCritic:
         return _values(self.nets[0], self.sharing, self.num_twins, self._from_each_side(joint), row_weight)
 
     def _from_each_side(self, joint: Tensor) -> Tensor:
-        """The joint input as every slot sees it, [B, N, I]: itself first, its role last if there are several."""
+        """The joint input as every slot sees it, [B, N, I]: itself first, and its role if there are several."""
         columns = self._own_first
         per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)
         if not self._role.shape[1]:
