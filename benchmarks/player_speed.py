@@ -68,8 +68,8 @@ def main() -> None:
         rates = [measure(Path(folder), arguments.areas, arguments.steps) for _ in range(arguments.repeats)]
     listed = ", ".join(f"{rate:,.0f}" for rate in rates)
     print(
-        f"Tennis, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} agent-steps "
-        f"per CPU second of the player (runs: {listed}; target at 32 areas {TARGET:,})"
+        f"Tennis, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} "
+        f"agent-steps per CPU second of the player (runs: {listed}; target at 32 areas {TARGET:,})"
     )
 
 
