@@ -81,6 +81,8 @@ class RoleActor:
         Returns:
             [R, P].
         """
+        if len(obs) == 0:
+            return obs.new_empty(0, self.role.action.size)
         if self.normaliser is not None:
             obs = self.normaliser.normalise_(obs.clone())
         if self.sharing is Sharing.SHARED:
@@ -90,8 +92,7 @@ class RoleActor:
             return self.net(torch.cat([obs, slot_is.to(obs.dtype)], -1).unsqueeze(0)).squeeze(0)
         # Rows of the same slot are lined up, so that each network sees only its own.
         position = (slot_is.cumsum(0) - 1).gather(1, slot.unsqueeze(1)).squeeze(1)
-        most = int(position.max()) + 1 if len(slot) else 0
-        by_slot = torch.zeros(self.role.num_slots, most, obs.shape[-1], device=obs.device)
+        by_slot = torch.zeros(self.role.num_slots, int(position.max()) + 1, obs.shape[-1], device=obs.device)
         by_slot[slot, position] = obs
         return self.net(by_slot)[slot, position]
 

@@ -44,12 +44,12 @@ def _folded(stack: StackedMlp, i: int, k: int, weight: Tensor, bias: Tensor) -> 
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    module = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    module = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
     module.weight, module.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     return module
 
 
 def _layer_norm(scale: Tensor, shift: Tensor) -> nn.LayerNorm:
-    module = nn.LayerNorm(len(scale), hidden_norm.EPSILON, device="meta")
+    module = nn.LayerNorm(len(scale), hidden_norm.EPSILON, device=scale.device)
     module.weight, module.bias = nn.Parameter(scale.clone()), nn.Parameter(shift.clone())
     return module

@@ -1,0 +1,105 @@
+"""Learners on a task whose answer is known: random transitions whose reward depends on the own action only.
+
+Every algorithm of the registry has to find the answer within 1,000 updates; the same learners must not find it when
+the rewards are shuffled, or the test would prove nothing.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.core.replay import Replay
+from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
+
+CPU = torch.device("cpu")
+CAPACITY = 20_000
+NUM_UPDATES = 1_000
+NUM_UPDATES_OF_CONTROL = 400  # more than any algorithm needs for the true rewards
+GOAL = 0.9
+LEARNERS = [name for name, algorithm in ALGORITHMS.items() if algorithm.data_regime == "off_policy"]
+
+
+def group(layout: ActionLayout) -> GroupSpec:
+    return GroupSpec((RoleSpec("a", 2, ((4,),), layout),))
+
+
+def filled_replay(spec: GroupSpec, action: Tensor, reward: Tensor) -> Replay:
+    """Random observations, one step per episode."""
+    num_slots, generator = spec.num_slots, torch.Generator().manual_seed(1)
+    replay = Replay(spec, CAPACITY, CPU, torch.Generator().manual_seed(2))
+    rows = len(action)
+    here = torch.ones(rows + 1, num_slots)
+    obs = torch.randn(rows + 1, spec.obs_size, generator=generator)
+    first = replay.append(obs, here, torch.ones(rows + 1, spec.allowed_size))
+    number = torch.arange(first, first + rows)
+    everywhere = torch.ones(rows, num_slots)
+    replay.complete(number, action, reward, everywhere, everywhere, number + 1, torch.ones(rows))
+    return replay
+
+
+def experience(layout: ActionLayout, shuffled: bool) -> tuple[GroupSpec, Replay]:
+    """Replay in which an agent earns its first continuous value, or 1 for choice 1 of its first branch."""
+    spec, generator = group(layout), torch.Generator().manual_seed(0)
+    shape = (CAPACITY - 1, spec.num_slots)
+    parts = [torch.rand(*shape, layout.continuous, generator=generator) * 2 - 1]
+    for num_choices in layout.branches:
+        parts.append(
+            F.one_hot(torch.randint(0, num_choices, shape, generator=generator), num_choices).float()
+        )
+    action = torch.cat(parts, -1)
+    reward = action[..., 0] if layout.continuous else action[..., 1]
+    if shuffled:
+        reward = reward[torch.randperm(len(reward), generator=generator)]
+    return spec, filled_replay(spec, action.flatten(1), reward)
+
+
+def learnt(name: str, layout: ActionLayout, num_updates: int, shuffled: bool = False) -> float:
+    """How far the slot that is furthest off got: its mean first action, or how often it takes choice 1."""
+    spec, replay = experience(layout, shuffled)
+    algorithm = ALGORITHMS[name]
+    learner = algorithm.learner(
+        spec,
+        algorithm.config(batch_size=64),
+        hidden_units=32,
+        num_layers=2,
+        normalize=False,
+        discount=0.99,
+        device=CPU,
+        seed=0,
+    )
+    obs = torch.randn(100, 4, generator=torch.Generator().manual_seed(3))
+    reached = -1.0
+    for update in range(1, num_updates + 1):
+        learner.update(replay.sample(64, 1, learner.discount))
+        if update % 100 == 0:
+            raw = [learner.actor.forward_rows(obs, torch.full((100,), slot)) for slot in range(2)]
+            reached = min(score(layout, slot_raw) for slot_raw in raw)
+            if reached > GOAL:
+                break
+    return reached
+
+
+def score(layout: ActionLayout, raw: Tensor) -> float:
+    if layout.continuous:
+        return float(torch.tanh(raw[:, 0]).mean())
+    return float((raw[:, : layout.branches[0]].argmax(-1) == 1).float().mean())
+
+
+# Of 10 choices one is right, so that a learner of noise hardly ever comes to it.
+LAYOUTS = pytest.mark.parametrize(
+    "layout", [ActionLayout(2), ActionLayout(0, (10, 2))], ids=["values", "choices"]
+)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_rewarded_action_is_found(name: str, layout: ActionLayout) -> None:
+    assert learnt(name, layout, NUM_UPDATES) > GOAL
+
+
+@LAYOUTS
+@pytest.mark.parametrize("name", LEARNERS)
+def test_nothing_is_found_in_shuffled_rewards(name: str, layout: ActionLayout) -> None:
+    assert learnt(name, layout, NUM_UPDATES_OF_CONTROL, shuffled=True) < GOAL

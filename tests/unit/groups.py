@@ -1,0 +1,53 @@
+"""Groups and random batches that the tests of learners share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec
+
+CPU = torch.device("cpu")
+CONTINUOUS = ActionLayout(2)
+DISCRETE = ActionLayout(0, (3, 2))
+HYBRID = ActionLayout(1, (3,))
+
+
+def one_role(num_slots: int = 2, layout: ActionLayout = CONTINUOUS, obs_size: int = 5) -> GroupSpec:
+    """Like agents of one behaviour."""
+    return GroupSpec((RoleSpec("a", num_slots, ((obs_size,),), layout),))
+
+
+def two_roles() -> GroupSpec:
+    """Two of one kind and one of another, who see and do other things."""
+    return GroupSpec((RoleSpec("a", 2, ((5,),), CONTINUOUS), RoleSpec("b", 1, ((2,), (1,)), HYBRID)))
+
+
+def random_action(spec: GroupSpec, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Encoded joint actions, uniform over values and choices."""
+    parts = []
+    for role in spec.roles:
+        shape = (batch_size, role.num_slots)
+        encoded = [torch.rand(*shape, role.action.continuous, generator=generator) * 2 - 1]
+        for num_choices in role.action.branches:
+            choice = torch.randint(0, num_choices, shape, generator=generator)
+            encoded.append(F.one_hot(choice, num_choices).float())
+        parts.append(torch.cat(encoded, -1).flatten(1))
+    return torch.cat(parts, -1)
+
+
+def random_batch(spec: GroupSpec, batch_size: int = 16, seed: int = 0) -> Batch:
+    """Everybody there, everything permitted, about one slot in four ended."""
+    generator = torch.Generator().manual_seed(seed)
+    here = torch.ones(batch_size, spec.num_slots)
+    return Batch(
+        obs=torch.randn(batch_size, spec.obs_size, generator=generator),
+        action=random_action(spec, batch_size, generator),
+        allowed=torch.ones(batch_size, spec.allowed_size),
+        agent_mask=here,
+        value_mask=here.clone(),
+        reward=torch.randn(batch_size, spec.num_slots, generator=generator),
+        bootstrap=0.9 * (torch.rand(batch_size, spec.num_slots, generator=generator) > 0.25).float(),
+        next_obs=torch.randn(batch_size, spec.obs_size, generator=generator),
+        next_allowed=torch.ones(batch_size, spec.allowed_size),
+        next_agent_mask=here.clone(),
+    )
