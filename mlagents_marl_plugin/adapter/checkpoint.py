@@ -11,6 +11,19 @@ FORMAT = 1
 LAST = "checkpoint.pt"
 REPLAY = "last_replay_buffer.pt"
 
+_OTHER_FILE = "copy an older '<behavior>-<step>.pt' over it, or start a new run"
+_ENTRIES = (
+    "trainer",
+    "step",
+    "updates",
+    "debt_origin",
+    "debt_paid",
+    "learner",
+    "act_device",
+    "explorer",
+    "scores",
+)
+
 
 def write(state: dict[str, Any], path: str) -> None:
     """Save to a temporary file beside ``path`` and rename it: a crash leaves the old file or the new one."""
@@ -38,14 +51,7 @@ def read(path: str, device: torch.device) -> dict[str, Any]:
             f"{path}: expected a checkpoint, found no file; check --run-id or --initialize-from and "
             f"--results-dir"
         )
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UnityTrainerException(
-            f"{path}: expected a readable checkpoint, got {type(error).__name__} "
-            f"({str(error).splitlines()[0]}); the file is truncated or was not written by this trainer, "
-            f"resume from a '<behavior>-<step>.pt' beside it"
-        ) from None
+    state = load(path, device)
     if not isinstance(state, dict) or "format" not in state:
         raise UnityTrainerException(
             f"{path}: expected a checkpoint of this package, got one of another trainer; "
@@ -56,4 +62,35 @@ def read(path: str, device: torch.device) -> dict[str, Any]:
             f"{path}: expected checkpoint format {FORMAT}, got {state['format']}; "
             f"use the version of mlagents_marl_plugin that wrote it"
         )
+    missing = [name for name in _ENTRIES if name not in state]
+    if missing:
+        raise UnityTrainerException(
+            f"{path}: expected entry '{missing[0]}', got none; the file is incomplete, {_OTHER_FILE}"
+        )
     return state
+
+
+def load(path: str, device: torch.device) -> Any:
+    """What a file holds.
+
+    Raises:
+        UnityTrainerException: if it cannot be read.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UnityTrainerException(
+            f"{path}: expected a readable file, got {type(error).__name__} ({reason}); it is truncated or "
+            f"was not written by this trainer, {_OTHER_FILE}"
+        ) from None
+
+
+def not_finite(state: Any, name: str = "") -> str | None:
+    """The name of the first tensor that holds NaN or Inf; None if there is none."""
+    if isinstance(state, torch.Tensor):
+        return name if state.is_floating_point() and not bool(torch.isfinite(state).all()) else None
+    if isinstance(state, dict):
+        parts = ((f"{name}.{key}" if name else str(key), value) for key, value in state.items())
+        return next((found for key, value in parts if (found := not_finite(value, key))), None)
+    return None

@@ -8,6 +8,7 @@ from mlagents_envs.logging_util import get_logger
 from mlagents_envs.side_channel.stats_side_channel import StatsAggregationMethod
 
 from mlagents_marl_plugin.adapter.assembler import Episode
+from mlagents_marl_plugin.adapter.store import MeanRewards
 
 if TYPE_CHECKING:
     from mlagents_marl_plugin.adapter.trainers import OffPolicyMarlTrainer
@@ -21,6 +22,7 @@ HOST_NAMES = {
     "q_mean": "Policy/Extrinsic Value Estimate",
 }
 MAX_SLOTS_SHOWN = 8
+STUCK_UPDATES = 100  # an actor that has had no usable gradient for so long is told of
 
 
 class Reporter:
@@ -33,6 +35,7 @@ class Reporter:
         self._steps = self._updates = 0
         self._started = False
         self._group_rewarded = False
+        self._stuck = False
 
     def agent_ended(self, own: float, group: float) -> None:
         """One agent's episode, in the host's terms."""
@@ -94,10 +97,11 @@ class Reporter:
             return
         for name, value in trainer.replay.metrics().items():
             self.stats.set_stat(f"Replay/{_title(name)}", value)
-        self.stats.set_stat("Policy/Extrinsic Reward", trainer.store.take_mean_reward())
+        self._rewards(trainer.store.take_mean_rewards())
         explorer = trainer.acting.explorer
         if explorer is not None:
-            self.stats.set_stat("Policy/Noise Scale", explorer.schedule.scale_at(trainer.get_step))
+            scale = explorer.schedule.scale_at(trainer.get_step) + explorer.nudge
+            self.stats.set_stat("Policy/Noise Scale", scale)
         hyper, fraction = trainer.hyperparameters, trainer.learning_rate_fraction()
         self.stats.set_stat("Policy/Learning Rate", hyper.learning_rate * fraction)
         self.stats.set_stat("Policy/Critic Learning Rate", hyper.critic_learning_rate * fraction)
@@ -114,8 +118,40 @@ class Reporter:
         self._since, self._steps, self._updates = now, trainer.get_step, trainer.updates
         self._started = True
 
+    def _rewards(self, means: MeanRewards) -> None:
+        self.stats.set_stat("Policy/Extrinsic Reward", sum(means.shaped) / len(means.shaped))
+        self.stats.set_stat("Reward/Raw", sum(means.raw) / len(means.raw))
+        self.stats.set_stat("Reward/Shaped", sum(means.shaped) / len(means.shaped))
+        if 1 < len(means.raw) <= MAX_SLOTS_SHOWN:
+            for slot, (raw, shaped) in enumerate(zip(means.raw, means.shaped, strict=True)):
+                self.stats.set_stat(f"Reward/Raw Slot {slot}", raw)
+                self.stats.set_stat(f"Reward/Shaped Slot {slot}", shaped)
+
+    def _watch_gradient(self, without: list[float], saturated: list[float]) -> None:
+        """Warn once when an actor gets no gradient any more, and shake it if the YAML asks for that."""
+        stuck = [slot for slot, updates in enumerate(without) if updates >= STUCK_UPDATES]
+        nudge = self.trainer.hyperparameters.saturation_nudge if stuck else 0.0
+        if self.trainer.acting.explorer is not None:
+            self.trainer.acting.explorer.nudge = nudge
+        if stuck and not self._stuck:
+            slot = stuck[0]
+            remedy = (
+                f"noise is raised by {nudge} until it does" if nudge else "saturation_nudge: 0.2 adds noise"
+            )
+            logger.warning(
+                f"{self.trainer.brain_name}: the actor of slot {slot} has had no usable gradient in its last "
+                f"{int(without[slot])} updates, with {saturated[slot]:.0%} of its actions at their limits. "
+                f"Raise logit_regularisation, or lower learning_rate; {remedy}."
+            )
+        self._stuck = bool(stuck)
+
     def _learner(self) -> None:
-        for name, tensor in self.trainer.learner.metrics().items():
+        figures = self.trainer.learner.metrics()
+        if "updates_without_gradient" in figures:
+            self._watch_gradient(
+                figures["updates_without_gradient"].tolist(), figures["saturated_share"].tolist()
+            )
+        for name, tensor in figures.items():
             values = tensor.detach().float().cpu()
             title = HOST_NAMES.get(name, f"Learner/{_title(name)}")
             self.stats.set_stat(title, float(values.mean()))

@@ -105,11 +105,15 @@ class ModelFiles:
         if not os.path.isfile(path):
             logger.warning(f"{path}: no replay was saved; collecting anew before the next update.")
             return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state.get("step") != step:
+        try:
+            saved = checkpoint.load(path, torch.device("cpu"))
+        except UnityTrainerException as error:
+            logger.warning(f"{error}. Collecting anew.")
+            return None
+        found = saved.get("step") if isinstance(saved, dict) else None
+        if found != step:
             logger.warning(
-                f"{path}: expected the replay of step {step}, got that of step {state.get('step')}; "
-                f"collecting anew."
+                f"{path}: expected the replay of step {step}, got that of step {found}; collecting anew."
             )
             return None
-        return state
+        return saved

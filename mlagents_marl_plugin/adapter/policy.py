@@ -42,6 +42,7 @@ class Table:
         self.roster: Roster | None = None
         self.decide: Decide | None = None
         self.on_first_agents: Any = None  # called with what a whole first step of a process showed
+        self.failure: Exception | None = None  # what ended the trainer's own thread
         self._first: dict[int, dict[str, FirstAgents]] = {}
 
     def meet(self, worker_id: int, behavior_id: str, steps: DecisionSteps) -> None:
@@ -77,11 +78,15 @@ class MarlPolicy(Policy):
         spec = behavior_spec.action_spec
         self.layout = ActionLayout(spec.continuous_size, tuple(int(size) for size in spec.discrete_branches))
         self._no_previous_action = np.zeros((1, spec.discrete_size), np.int32)
+        self._outcome_of: list | None = None  # whom the host is taking an experience down of
+        self._room = 64  # rows of what it looks up
 
     @timed
     def get_action(self, decision_requests: DecisionSteps, worker_id: int = 0) -> ActionInfo:
         """Decide for all agents that ask; an empty request still tells that the process took a step."""
         table = self.table
+        if table.failure is not None:
+            raise table.failure
         with table.lock:
             met = table.roster is not None
             if not met:
@@ -119,10 +124,26 @@ class MarlPolicy(Policy):
                 f"checkpoint is from before that. Lower learning_rate, or set "
                 f"network_settings.normalize: true"
             )
-        outputs = {"action": action, "log_probs": LogProbsTuple(continuous=tickets)}
         return ActionInfo(
-            action=action, env_action=action, outputs=outputs, agent_ids=list(requests.agent_id)
+            action=action,
+            env_action=action,
+            outputs=self._outputs(action, tickets),
+            agent_ids=list(requests.agent_id),
         )
+
+    def _outputs(self, action: ActionTuple, tickets: np.ndarray) -> dict[str, Any]:
+        """What the host looks up by row, with room behind the rows.
+
+        After a process was replaced it mixes up two steps, and would look for a row that the smaller of the two
+        does not have. There it finds an action without a ticket.
+        """
+        count = len(tickets)
+        self._room = max(self._room, 2 * count)
+        continuous = np.zeros((self._room, self.layout.continuous), np.float32)
+        discrete = np.zeros((self._room, len(self.layout.branches)), np.int32)
+        continuous[:count], discrete[:count] = action.continuous, action.discrete
+        tickets = np.concatenate([tickets, no_tickets(self._room - count)])
+        return {"action": ActionTuple(continuous, discrete), "log_probs": LogProbsTuple(continuous=tickets)}
 
     def _follow(
         self, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray
@@ -158,20 +179,30 @@ class MarlPolicy(Policy):
         return 1.0 - np.concatenate(requests.action_mask, axis=1).astype(np.float32)
 
     def remove_memories(self, agent_ids: list) -> None:
-        """The host's sign that agents have ended, or were dropped in a reset."""
+        """The host's sign that an agent has ended, or was dropped in a reset of all processes.
+
+        One that ends is asked for its previous action right before, for its last experience.
+        """
         super().remove_memories(agent_ids)
-        if self.table.roster is None:
-            return
+        ended, self._outcome_of = agent_ids == self._outcome_of, None
         with self.table.lock:
+            roster = self.table.roster
+            if roster is None:
+                return
+            if not ended:
+                roster.reset()
             for global_id in agent_ids:
                 worker, agent = global_id[len("agent_") :].split("-", 1)
-                self.table.roster.leave(int(worker), int(agent))
+                roster.leave(int(worker), int(agent))
 
     # The host's previous action is row 0's for every agent; nothing here reads it.
     def save_previous_action(self, agent_ids: list, action_tuple: ActionTuple) -> None:
-        return
+        """The host has taken a step's experiences down."""
+        self._outcome_of = None
 
     def retrieve_previous_action(self, agent_ids: list) -> np.ndarray:
+        """Asked when the host takes an agent's experience down."""
+        self._outcome_of = agent_ids
         return self._no_previous_action
 
     def remove_previous_action(self, agent_ids: list) -> None:

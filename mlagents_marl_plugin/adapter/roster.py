@@ -7,6 +7,7 @@ agent's memories as soon as it has processed the agent's end (or has dropped it 
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from mlagents.trainers.exception import UnityTrainerException
@@ -17,6 +18,26 @@ from mlagents_marl_plugin.adapter.staging import StagingTable
 
 logger = get_logger(__name__)
 
+LONGEST_DECISION_PERIOD = 64  # Unity's DecisionRequester goes up to 20
+
+
+class Member(NamedTuple):
+    """An agent's place."""
+
+    lane: int  # -1: its group is not known
+    slot: int
+    since: int  # the worker's clock at its first decision
+
+
+class Departure(NamedTuple):
+    """An agent that has left."""
+
+    worker: int
+    agent: int
+    lane: int  # -1: its group was not known
+    slot: int
+    row: int  # its group's row when it left; nothing of it comes after that
+
 
 @dataclass
 class Worker:
@@ -25,12 +46,13 @@ class Worker:
     clock: int = 0  # counts the calls with which the host asks for one step's decisions
     called: set[int] = field(default_factory=set)  # behaviour ids already asked in this step
     complete: int = -1  # the last step for which all were asked
-    members: dict[int, tuple[int, int]] = field(default_factory=dict)  # agent id -> lane, slot
+    members: dict[int, Member] = field(default_factory=dict)  # by agent id
     lanes: dict[int, int] = field(default_factory=dict)  # group id -> its lane
-    cohort: list[tuple[int, list[int]]] = field(
-        default_factory=list
-    )  # this step's new lanes and their agents' ids
+    # This step's new lanes and their agents' ids.
+    cohort: list[tuple[int, list[int]]] = field(default_factory=list)
     cohorts: int = 0  # generations of agents that were grouped by consecutive ids
+    reset_at: int = -1  # the clock of the first step after the last reset
+    trusted_from: int = 0  # the clock before which it was not sure who was there
 
 
 class Lanes:
@@ -47,6 +69,8 @@ class Lanes:
         self.step = np.full(count, -1, np.int64)  # the clock at which it began
         self.present = np.zeros((count, slots), bool)
         self.valued = np.zeros((count, slots), bool)
+        self.seated = np.zeros(count, np.int64)  # members that ever were
+        self.settled = np.zeros(count, np.int64)  # members that left and whose last trajectories are in
         self.last_delivered = np.full((count, slots), -1, np.int64)
         self.worker = np.zeros(count, np.int64)
         self.pending: list[list[int]] = [[] for _ in range(count)]  # rows that are not yet stored, in order
@@ -54,11 +78,13 @@ class Lanes:
         self.generation = np.zeros(count, np.int64)
 
     def new(self, worker: int, generation: int) -> int:
+        """A lane without members; ``generation`` counts the worker's consecutive groupings."""
         if not self.free:
             self._grow()
         lane = self.free.pop()
         self.row[lane] = self.step[lane] = self.tail[lane] = -1
         self.present[lane] = self.valued[lane] = False
+        self.seated[lane] = self.settled[lane] = 0
         self.last_delivered[lane] = -1
         self.worker[lane] = worker
         self.generation[lane] = generation
@@ -66,13 +92,20 @@ class Lanes:
         return lane
 
     def release(self, lane: int) -> None:
+        """The lane's number may be used again."""
+        self.row[lane] = -1
         self.free.append(lane)
+
+    def gone(self, lane: int) -> bool:
+        """Whether all members have left and nothing more can come of them."""
+        return bool(self.seated[lane] == self.settled[lane])
 
     def _grow(self) -> None:
         old, count = self.__dict__.copy(), len(self.row)
         self._allocate(2 * count)
-        for name in ("row", "step", "present", "valued", "last_delivered", "worker", "tail", "generation"):
-            getattr(self, name)[:count] = old[name]
+        for name, value in old.items():
+            if isinstance(value, np.ndarray):
+                getattr(self, name)[:count] = value
         self.pending[:count] = old["pending"]
         self.free = list(range(2 * count - 1, count - 1, -1))
 
@@ -93,15 +126,14 @@ class Roster:
         self.lanes = Lanes(layout.group_size)
         self.workers: dict[int, Worker] = defaultdict(Worker)
         self.first_slot = np.cumsum((0, *layout.members))
-        self.departed: list[
-            tuple[int, int, int]
-        ] = []  # (lane, slot, row) of agents that left since last asked
+        self.departed: list[Departure] = []  # since last asked
         self.untracked = 0  # decisions that could not be placed
 
     def tick(self, worker_id: int, team: int) -> Worker:
         """Advance the worker's clock where a new step begins; called also for no agents."""
         worker = self.workers[worker_id]
         if team in worker.called:
+            worker.complete = worker.clock
             worker.clock += 1
             worker.called.clear()
             worker.cohort.clear()
@@ -120,13 +152,18 @@ class Roster:
             agent_ids, group_ids: [R] int, as the scene sent them.
         """
         worker = self.tick(worker_id, team)
-        if len(agent_ids) == 0:
+        ids = agent_ids.tolist()
+        if worker.clock == worker.reset_at + 1:
+            self._let_silent_go(worker_id, worker, team, ids)
+        if not ids:
             empty = np.zeros(0, np.int64)
             return empty, empty
-        ids = agent_ids.tolist()
         if not all(agent in worker.members for agent in ids):
+            if self._is_new_process(worker, team, ids):
+                self.reset()
+                worker.called.add(team)
             self._admit(worker_id, worker, team, agent_ids, group_ids)
-        places = np.array([worker.members.get(agent, (-1, 0)) for agent in ids], np.int64)
+        places = np.array([worker.members[agent] for agent in ids], np.int64)
         lanes, slots = places[:, 0], places[:, 1]
         known = lanes >= 0
         if known.all():
@@ -143,6 +180,8 @@ class Roster:
             rows = self.staging.begin(
                 fresh, table.row[fresh], table.present[fresh], table.valued[fresh], worker.clock
             )
+            if worker.clock < worker.trusted_from:
+                self.staging.broken[rows % self.staging.capacity] = True
             table.row[fresh] = rows
             table.step[fresh] = worker.clock
             for lane, row in zip(fresh.tolist(), rows.tolist(), strict=True):
@@ -152,17 +191,58 @@ class Roster:
     def leave(self, worker_id: int, agent_id: int) -> None:
         """An agent has ended, or was dropped by the host in a reset."""
         worker = self.workers[worker_id]
-        place = worker.members.pop(agent_id, None)
-        if place is None or place[0] < 0:
+        member = worker.members.pop(agent_id, None)
+        if member is None:
             return
-        lane, slot = place
+        lane, slot, _ = member
+        row = -1 if lane < 0 else int(self.lanes.row[lane])
+        self.departed.append(Departure(worker_id, agent_id, lane, slot, row))
+        if lane < 0:
+            return
         self.lanes.present[lane, slot] = False
         if not self.posthumous:
             self.lanes.valued[lane, slot] = False
-        self.departed.append((lane, slot, int(self.lanes.row[lane])))
         if not self.lanes.present[lane].any():
             for group in [group for group, of in worker.lanes.items() if of == lane]:
                 del worker.lanes[group]
+
+    def reset(self) -> None:
+        """The host has reset all processes: nobody who was there goes on.
+
+        The host itself forgets only agents that have finished an experience. One whose first decision was cut
+        off would keep its seat for ever.
+        """
+        for worker_id, worker in self.workers.items():
+            for agent in list(worker.members):
+                self.leave(worker_id, agent)
+            worker.complete, worker.clock = worker.clock, worker.clock + 1
+            worker.reset_at, worker.cohorts = worker.clock, 0
+            worker.called.clear()
+            worker.cohort.clear()
+
+    def _let_silent_go(self, worker_id: int, worker: Worker, team: int, ids: list[int]) -> None:
+        """Of one that ends in its first step after a process was replaced, the host does not tell.
+
+        So whoever began with the reset and does not ask in the second step is taken to have ended. Should it
+        come back (its decision period is longer), nothing that was seen without it may be learnt from.
+        """
+        first, last = self.first_slot[team], self.first_slot[team + 1]
+        there = worker.members.items()
+        begun = [agent for agent, m in there if m.since == worker.reset_at and first <= m.slot < last]
+        for agent in set(begun).difference(ids):
+            worker.trusted_from = worker.clock + LONGEST_DECISION_PERIOD
+            self.leave(worker_id, agent)
+
+    def _is_new_process(self, worker: Worker, team: int, ids: list[int]) -> bool:
+        """Whether a process died in the first step of all its agents, of which the host gives no sign at all.
+
+        Its successor counts agent ids from 0 again, and none of those who began in the last step asks again.
+        """
+        first, last = self.first_slot[team], self.first_slot[team + 1]
+        there = [(agent, m) for agent, m in worker.members.items() if first <= m.slot < last or m.lane < 0]
+        if not there or max(ids) >= min(agent for agent, _ in there):
+            return False
+        return all(member.since == worker.clock - 1 for _, member in there)
 
     def _admit(
         self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
@@ -189,7 +269,7 @@ class Roster:
                 f"{len(new)} agents began together, which is no multiple of {size}", worker.cohorts == 0
             )
             for agent in new.tolist():
-                worker.members[agent] = (-1, 0)
+                worker.members[agent] = Member(-1, 0, worker.clock)
             return
         if not worker.cohort:
             worker.cohorts += 1
@@ -214,8 +294,9 @@ class Roster:
                 f"that a group of the scene can have"
             )
         slot = int(first + free[0])
+        self.lanes.seated[lane] += 1
         self.lanes.present[lane, slot] = self.lanes.valued[lane, slot] = True
-        worker.members[agent] = (lane, slot)
+        worker.members[agent] = Member(lane, slot, worker.clock)
 
     def contradict(self, seen: str, first_generation: bool) -> None:
         """Agents did not behave as 'consecutive' says; the first generation, in Unity's order, is waited out.

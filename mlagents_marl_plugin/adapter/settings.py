@@ -45,9 +45,7 @@ class Criterion:
 
     def __attrs_post_init__(self) -> None:
         if self.window < 1:
-            raise TrainerConfigError(
-                f"hyperparameters: window: expected a whole number >= 1, got {self.window}; try 100 episodes"
-            )
+            raise ValueError(f"window: expected a whole number >= 1, got {self.window}; try 100 episodes")
 
 
 @attr.s(auto_attribs=True)

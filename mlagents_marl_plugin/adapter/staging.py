@@ -28,6 +28,7 @@ class StagingTable:
         reward, group_reward: [R, N] float32, as the host delivered them
         end: [R, N] int8, NOT_ENDED, TERMINATED or TRUNCATED
         broken: [R] bool, its outcome is lost or cannot be trusted
+        closed: [R] bool, passed on or given up; what comes later is too late
         lane: [R] int64, the life of a group that the row belongs to
         step: [R] int64, the worker's clock when the row began
         successor: [R] int64, the id of the group's next row, -1 if there is none yet
@@ -51,10 +52,11 @@ class StagingTable:
         self.group_reward = np.zeros((rows, slots), np.float32)
         self.end = np.zeros((rows, slots), np.int8)
         self.broken = np.zeros(rows, bool)
+        self.closed = np.zeros(rows, bool)
         self.lane = np.zeros(rows, np.int64)
         self.step = np.zeros(rows, np.int64)
         self.successor = np.full(rows, -1, np.int64)
-        self.final_obs: dict[tuple[int, int], np.ndarray] = {}
+        self.final_obs: dict[int, dict[int, np.ndarray]] = {}  # row -> slot -> last observation, [O]
         self.head = 0  # the id of the next row
 
     def alive(self, rows: np.ndarray) -> np.ndarray:
@@ -78,10 +80,6 @@ class StagingTable:
         ids = np.arange(self.head, self.head + len(previous))
         self.head += len(previous)
         at = ids % self.capacity
-        if len(self.final_obs) > self.capacity:
-            self.final_obs = {
-                k: obs for k, obs in self.final_obs.items() if k[0] >= self.head - self.capacity
-            }
         has_previous = previous >= 0
         has_previous &= self.alive(previous)
         before = previous[has_previous] % self.capacity
@@ -99,12 +97,19 @@ class StagingTable:
         self.reward[at] = 0
         self.group_reward[at] = 0
         self.end[at] = NOT_ENDED
-        self.broken[at] = False
+        self.broken[at] = self.closed[at] = False
         self.lane[at] = lanes
         self.step[at] = step
         self.successor[at] = -1
         self.successor[before] = ids[has_previous]
         return ids
+
+    def close(self, rows: list[int]) -> None:
+        """Rows are done with."""
+        for row in rows:
+            self.final_obs.pop(row, None)
+        ids = np.array(rows, np.int64)
+        self.closed[ids[self.alive(ids)] % self.capacity] = True
 
     def write_decisions(
         self, role: int, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray

@@ -1,12 +1,21 @@
 """Completed steps on their way into the replay: rewards shaped, shared and moved to the learner's device."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from mlagents_marl_plugin.adapter.assembler import Steps
+from mlagents_marl_plugin.adapter.blocks import Steps
 from mlagents_marl_plugin.core.learner import OffPolicyLearner
 from mlagents_marl_plugin.core.replay import Replay
 from mlagents_marl_plugin.core.rewards import RewardShaping, RewardSharing, RewardStep, share_rewards
+
+
+class MeanRewards(NamedTuple):
+    """Mean reward per step of each slot, the group's included; 0 where there was no step."""
+
+    raw: list[float]  # as the scene gave it
+    shaped: list[float]  # as the learner sees it: shaped, shared, times strength
 
 
 class ReplayStore:
@@ -33,8 +42,9 @@ class ReplayStore:
         self.mix = mix
         self.strength = strength
         self.shaping = shaping
-        self.shaped_sum = 0.0  # what the learner was given since last asked, over slots
-        self.slot_steps = 0
+        slots = replay.spec.num_slots
+        # Since last asked, per slot: what the scene gave, what the learner got, and in how many steps.
+        self._raw, self._shaped, self._steps = torch.zeros(3, slots, dtype=torch.float64, device="cpu")
 
     @property
     def next_row(self) -> int:
@@ -63,8 +73,11 @@ class ReplayStore:
             )
         )
         reward = self.strength * share_rewards(individual, group, present, self.sharing, self.mix)
-        self.shaped_sum += float(reward[_tensor(steps.value_mask)].sum())
-        self.slot_steps += int(steps.value_mask.sum())
+        valued = _tensor(steps.value_mask)
+        raw = _tensor(steps.reward) + _tensor(steps.group_reward).unsqueeze(1)
+        self._raw += (raw * valued).sum(0)
+        self._shaped += (reward * valued).sum(0)
+        self._steps += valued.sum(0)
         self.replay.complete(
             _tensor(steps.rows),
             _tensor(steps.action),
@@ -75,11 +88,13 @@ class ReplayStore:
             _tensor(steps.cut),
         )
 
-    def take_mean_reward(self) -> float:
-        """Mean shaped reward per slot and step since last asked; 0 if there was none."""
-        mean = self.shaped_sum / self.slot_steps if self.slot_steps else 0.0
-        self.shaped_sum, self.slot_steps = 0.0, 0
-        return mean
+    def take_mean_rewards(self) -> MeanRewards:
+        """Since last asked."""
+        steps = self._steps.clamp_min(1)
+        means = MeanRewards((self._raw / steps).tolist(), (self._shaped / steps).tolist())
+        for sums in (self._raw, self._shaped, self._steps):
+            sums.zero_()
+        return means
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

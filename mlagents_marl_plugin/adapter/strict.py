@@ -89,7 +89,11 @@ def _read_class(field: str, value: Any, expected: type) -> Any:
     for name, part in known.items():
         if part.default is attr.NOTHING and name not in value:
             raise _error(f"{field}.{name}", "a value", None, f"add {name}")
-    return expected(**{key: read(f"{field}.{key}", part, known[key].type) for key, part in value.items()})
+    parts = {key: read(f"{field}.{key}", part, known[key].type) for key, part in value.items()}
+    try:
+        return expected(**parts)
+    except ValueError as error:
+        raise TrainerConfigError(f"hyperparameters.{field}.{error}") from None
 
 
 def _error(field: str, rule: str, value: Any, remedy: str) -> TrainerConfigError:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mlagents.torch_utils import default_device
 from mlagents.trainers.agent_processor import AgentManagerQueue
-from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers
+from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers, get_global_agent_id
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
 from mlagents.trainers.optimizer.torch_optimizer import TorchOptimizer
 from mlagents.trainers.policy import Policy
@@ -30,7 +30,7 @@ from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, decide_
 from mlagents_marl_plugin.adapter.metrics import Reporter
 from mlagents_marl_plugin.adapter.model_files import ModelFiles
 from mlagents_marl_plugin.adapter.policy import MarlPolicy, Table
-from mlagents_marl_plugin.adapter.roster import Roster
+from mlagents_marl_plugin.adapter.roster import Departure, Roster
 from mlagents_marl_plugin.adapter.scores import ScoreBoard
 from mlagents_marl_plugin.adapter.settings import SlotsBy, check_supported
 from mlagents_marl_plugin.adapter.specs import role_from_behavior
@@ -71,6 +71,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         self.table = Table(behavior_name)
         self.table.on_first_agents = self._build
         self.learning_lock = threading.RLock()  # around an update, a swap and a save
+        self._saving = threading.Event()
         self.board = ScoreBoard(self.hyperparameters.solved_when, self.hyperparameters.stop_when)
         self.files = ModelFiles(artifact_path, behavior_name)
         self.reporter = Reporter(self)
@@ -118,6 +119,18 @@ class OffPolicyMarlTrainer(RLTrainer):
 
     def advance(self) -> None:
         """Take in what has come, update as often as is owed, hand the new actor to the policies."""
+        if not self.threaded:
+            self._advance()
+        elif self.table.failure is None:
+            try:
+                self._advance()
+            except Exception as error:
+                # Here it would only end the host's thread of this trainer; the next decision raises it.
+                self.table.failure = error
+        else:
+            self._discard()
+
+    def _advance(self) -> None:
         with self.table.lock:
             departed = self._take_departed()
         self._drain()
@@ -140,7 +153,14 @@ class OffPolicyMarlTrainer(RLTrainer):
 
     # --- data -------------------------------------------------------------------------------------
 
-    def _take_departed(self) -> list:
+    def _discard(self) -> None:
+        """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
+        for queue in self.trajectory_queues:
+            while not queue.empty():
+                queue.get_nowait()
+        time.sleep(0.01)
+
+    def _take_departed(self) -> list[Departure]:
         roster = self.table.roster
         if roster is None:
             return []
@@ -171,16 +191,19 @@ class OffPolicyMarlTrainer(RLTrainer):
         if trajectory.done_reached:
             own, group = self._reward_sums.pop(trajectory.agent_id)
             self.reporter.agent_ended(own, group)
-            self.cumulative_returns_since_policy_update.append(own)
-            self.reward_buffer.appendleft(own)
+            self.cumulative_returns_since_policy_update.append(own + group)
+            self.reward_buffer.appendleft(own + group)  # what lessons with "measure: reward" look at
 
-    def _collect(self, departed: list) -> None:
+    def _collect(self, departed: list[Departure]) -> None:
         if self.table.roster is None:
             return
         self.assembler.give_up(departed)
+        for gone in departed:
+            self._reward_sums.pop(get_global_agent_id(gone.worker, gone.agent), None)
         if self.acting.explorer is not None and departed:
             size = self.table.roster.layout.group_size
-            self.acting.explorer.reset(torch.tensor([lane * size + slot for lane, slot, _ in departed]))
+            members = [gone.lane * size + gone.slot for gone in departed if gone.lane >= 0]
+            self.acting.explorer.reset(torch.tensor(members, dtype=torch.int64, device="cpu"))
         self.assembler.flush()
         for episode in self.assembler.episodes:
             was_solved = self.board.solved_at
@@ -294,6 +317,8 @@ class OffPolicyMarlTrainer(RLTrainer):
         share = hyper.non_positive_share if self._step < hyper.non_positive_steps else 1.0
         owed = self._updates_owed()
         for _ in range(owed):
+            if self._saving.is_set():
+                break  # whoever saves in another thread would have to wait for all of them
             with self.learning_lock:
                 learner.update(replay.sample(hyper.batch_size, hyper.n_step, learner.discount, share))
                 self.updates += 1
@@ -312,16 +337,17 @@ class OffPolicyMarlTrainer(RLTrainer):
 
     def _write_summary(self, step: int) -> None:
         with self.learning_lock:
-            self._raise_if_not_finite()
+            if self.learner is not None and not self.learner.is_finite():
+                self._raise_if_not_finite("weights")
             self.reporter.summarise()
         super()._write_summary(step)
 
-    def _raise_if_not_finite(self) -> None:
-        if self.learner is not None and not self.learner.is_finite():
+    def _raise_if_not_finite(self, what: str | None) -> None:
+        if what is not None:
             raise UnityTrainerException(
-                f"behaviors.{self.brain_name}: expected finite weights and losses, got NaN or Inf at step "
-                f"{self._step}; the last checkpoint is from before that. Lower learning_rate and "
-                f"critic_learning_rate, set max_gradient_norm, or normalize: true"
+                f"behaviors.{self.brain_name}: expected finite weights, got NaN or Inf at step {self._step} "
+                f"({what}); the last checkpoint is from before that. Lower learning_rate and "
+                f"critic_learning_rate, set max_gradient_norm, or normalize: true, and --resume"
             )
 
     def _maybe_save_model(self, step_after_process: int) -> None:
@@ -330,14 +356,15 @@ class OffPolicyMarlTrainer(RLTrainer):
 
     @timed
     def _checkpoint(self) -> ModelCheckpoint:
+        self._saving.set()
         with self.learning_lock, self.table.lock:
-            self._raise_if_not_finite()
+            self._saving.clear()
+            state = self._state()
+            self._raise_if_not_finite(checkpoint.not_finite(state["learner"]))
             replay = None
             if self.hyperparameters.save_replay_buffer and self.replay is not None:
                 replay = self.replay.state_dict()
-            model, others = self.files.save(
-                self._state(), replay, self.learner.actor, self.spec, self._sample_obs()
-            )
+            model, others = self.files.save(state, replay, self.learner.actor, self.spec, self._sample_obs())
         saved = ModelCheckpoint(
             int(self._step), model, self._policy_mean_reward(), time.time(), auxillary_file_paths=others
         )
@@ -348,7 +375,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         if self.learner is None:
             logger.warning(f"{self.brain_name}: no agent has acted yet, nothing to save.")
             return
-        if not self.learner.is_finite():
+        if checkpoint.not_finite(self.learner.state_dict()):
             logger.error(
                 f"{self.brain_name}: not saved, the weights are not finite; the last checkpoint stays."
             )
@@ -382,6 +409,7 @@ class OffPolicyMarlTrainer(RLTrainer):
             "debt_origin": self._debt_origin,
             "debt_paid": self._debt_paid,
             "learner": self.learner.state_dict(),
+            "act_device": self.acting.device.type,
             "explorer": self.acting.explorer.state_dict() if self.acting.explorer else None,
             "scores": self.board.state_dict(),
         }
@@ -389,7 +417,9 @@ class OffPolicyMarlTrainer(RLTrainer):
     def _read_checkpoint(self) -> dict[str, Any] | None:
         """The state to go on from, read before the scene is asked: a bad file is known at once."""
         path = self.trainer_settings.init_path
-        if path is None and self.load:
+        if self.load:
+            if path is not None:
+                logger.warning(f"{self.brain_name}: --resume was given, so init_path ({path}) has no effect.")
             path = os.path.join(self.artifact_path, checkpoint.LAST)
         if path is None:
             return None
@@ -409,24 +439,37 @@ class OffPolicyMarlTrainer(RLTrainer):
         where = f"behaviors.{self.brain_name}: the checkpoint does not fit"
         try:
             if not self.load:
-                self.learner.load_weights(state["learner"])
+                self._take_over(state)
                 return
             if state["trainer"] != self.trainer_type:
                 raise ValueError(
                     f"trainer_type: expected {state['trainer']}, got {self.trainer_type}; change it back"
                 )
             self.learner.load_state_dict(state["learner"])
-            if self.acting.explorer is not None and state["explorer"] is not None:
-                self.acting.explorer.load_state_dict(state["explorer"])
+            explorer = self.acting.explorer
+            # Random numbers of another kind of device cannot be continued.
+            if explorer is not None and state["explorer"] and state["act_device"] == self.acting.device.type:
+                explorer.load_state_dict(state["explorer"])
+            self.updates = state["updates"]
+            self._debt_origin = self._step + self.hyperparameters.buffer_init_steps
+            if self.replay is not None and self.hyperparameters.save_replay_buffer:
+                saved = self.files.read_replay(self._step)
+                if saved is not None:
+                    self.replay.load_state_dict(saved)
+                    self._debt_origin, self._debt_paid = state["debt_origin"], state["debt_paid"]
         except ValueError as error:
             raise UnityTrainerException(f"{where}: {error}") from None
-        self.updates = state["updates"]
-        self._debt_origin = self._step + self.hyperparameters.buffer_init_steps
-        if self.replay is not None and self.hyperparameters.save_replay_buffer:
-            saved = self.files.read_replay(self._step)
-            if saved is not None:
-                self.replay.load_state_dict(saved)
-                self._debt_origin, self._debt_paid = state["debt_origin"], state["debt_paid"]
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """Begin with the weights of another run."""
+        if state["trainer"] == self.trainer_type:
+            self.learner.load_weights(state["learner"])
+            return
+        self.learner.load_weights(state["learner"], only_actor=True)
+        logger.info(
+            f"{self.brain_name}: the checkpoint is of trainer_type {state['trainer']}; its actor is taken "
+            f"over, the critic of {self.trainer_type} starts anew."
+        )
 
 
 class MaddpgTrainer(OffPolicyMarlTrainer):

@@ -210,6 +210,7 @@ class Explorer:
         if not 0.0 <= epsilon <= 1.0:
             raise ValueError(f"Explorer: expected 0 <= epsilon <= 1, got {epsilon}; it is a chance, try 0.05")
         self.schedule = schedule
+        self.nudge = 0.0  # added to the noise's scale while an actor is stuck
         self._layout = layout
         self._generator = generator
         self._epsilon = epsilon
@@ -234,7 +235,7 @@ class Explorer:
         if self.schedule.is_random(step):
             return self._uniform(encoded, allowed)
         num_values = self._layout.continuous
-        noise = self._noise.sample(member, num_values) * self.schedule.scale_at(step)
+        noise = self._noise.sample(member, num_values) * (self.schedule.scale_at(step) + self.nudge)
         explored = encoded.clone()
         explored[:, :num_values].add_(noise).clamp_(-1.0, 1.0)
         epsilon = self._epsilon * self.schedule.relative(step)
