@@ -14,11 +14,17 @@ from mlagents.trainers.exception import UnityTrainerException
 from mlagents_envs.logging_util import get_logger
 
 from mlagents_marl_plugin.adapter.grouping import Grouping, Layout
+from mlagents_marl_plugin.adapter.lanes import Lanes
 from mlagents_marl_plugin.adapter.staging import StagingTable
 
 logger = get_logger(__name__)
 
 LONGEST_DECISION_PERIOD = 64  # Unity's DecisionRequester goes up to 20
+ENOUGH_IDS = 1024  # to recognise the first ones of a new process
+
+
+class GroupFull(UnityTrainerException):
+    """A group of the scene has more agents than the settings say."""
 
 
 class Member(NamedTuple):
@@ -51,63 +57,9 @@ class Worker:
     # This step's new lanes and their agents' ids.
     cohort: list[tuple[int, list[int]]] = field(default_factory=list)
     cohorts: int = 0  # generations of agents that were grouped by consecutive ids
+    first_ids: set[int] = field(default_factory=set)  # the first that there were since the last reset
     reset_at: int = -1  # the clock of the first step after the last reset
     trusted_from: int = 0  # the clock before which it was not sure who was there
-
-
-class Lanes:
-    """What is known of each lane, as arrays that grow by doubling; numbers of ended lanes are used again."""
-
-    def __init__(self, num_slots: int):
-        self.num_slots = num_slots
-        self._allocate(64)
-        self.free = list(range(63, -1, -1))
-
-    def _allocate(self, count: int) -> None:
-        slots = self.num_slots
-        self.row = np.full(count, -1, np.int64)  # the group's current row
-        self.step = np.full(count, -1, np.int64)  # the clock at which it began
-        self.present = np.zeros((count, slots), bool)
-        self.valued = np.zeros((count, slots), bool)
-        self.seated = np.zeros(count, np.int64)  # members that ever were
-        self.settled = np.zeros(count, np.int64)  # members that left and whose last trajectories are in
-        self.last_delivered = np.full((count, slots), -1, np.int64)
-        self.worker = np.zeros(count, np.int64)
-        self.pending: list[list[int]] = [[] for _ in range(count)]  # rows that are not yet stored, in order
-        self.tail = np.full(count, -1, np.int64)  # the replay's row that waits for this lane's next outcome
-        self.generation = np.zeros(count, np.int64)
-
-    def new(self, worker: int, generation: int) -> int:
-        """A lane without members; ``generation`` counts the worker's consecutive groupings."""
-        if not self.free:
-            self._grow()
-        lane = self.free.pop()
-        self.row[lane] = self.step[lane] = self.tail[lane] = -1
-        self.present[lane] = self.valued[lane] = False
-        self.seated[lane] = self.settled[lane] = 0
-        self.last_delivered[lane] = -1
-        self.worker[lane] = worker
-        self.generation[lane] = generation
-        self.pending[lane] = []
-        return lane
-
-    def release(self, lane: int) -> None:
-        """The lane's number may be used again."""
-        self.row[lane] = -1
-        self.free.append(lane)
-
-    def gone(self, lane: int) -> bool:
-        """Whether all members have left and nothing more can come of them."""
-        return bool(self.seated[lane] == self.settled[lane])
-
-    def _grow(self) -> None:
-        old, count = self.__dict__.copy(), len(self.row)
-        self._allocate(2 * count)
-        for name, value in old.items():
-            if isinstance(value, np.ndarray):
-                getattr(self, name)[:count] = value
-        self.pending[:count] = old["pending"]
-        self.free = list(range(2 * count - 1, count - 1, -1))
 
 
 class Roster:
@@ -159,10 +111,7 @@ class Roster:
             empty = np.zeros(0, np.int64)
             return empty, empty
         if not all(agent in worker.members for agent in ids):
-            if self._is_new_process(worker, team, ids):
-                self.reset()
-                worker.called.add(team)
-            self._admit(worker_id, worker, team, agent_ids, group_ids)
+            self._welcome(worker_id, worker, team, agent_ids, group_ids)
         places = np.array([worker.members[agent] for agent in ids], np.int64)
         lanes, slots = places[:, 0], places[:, 1]
         known = lanes >= 0
@@ -219,6 +168,7 @@ class Roster:
             worker.reset_at, worker.cohorts = worker.clock, 0
             worker.called.clear()
             worker.cohort.clear()
+            worker.first_ids.clear()
 
     def _let_silent_go(self, worker_id: int, worker: Worker, team: int, ids: list[int]) -> None:
         """Of one that ends in its first step after a process was replaced, the host does not tell.
@@ -231,24 +181,40 @@ class Roster:
         begun = [agent for agent, m in there if m.since == worker.reset_at and first <= m.slot < last]
         for agent in set(begun).difference(ids):
             worker.trusted_from = worker.clock + LONGEST_DECISION_PERIOD
+            worker.first_ids.discard(agent)
             self.leave(worker_id, agent)
 
-    def _is_new_process(self, worker: Worker, team: int, ids: list[int]) -> bool:
-        """Whether a process died in the first step of all its agents, of which the host gives no sign at all.
+    def _welcome(
+        self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
+    ) -> None:
+        """Give every agent that is not known a place, once those are gone whom only a new process can replace."""
+        if not self._is_new_process(worker, agent_ids.tolist()):
+            try:
+                self._admit(worker_id, worker, team, agent_ids, group_ids)
+                return
+            except GroupFull:
+                # While it is not sure who is there, the process may have been replaced once more.
+                if worker.clock >= worker.trusted_from:
+                    raise
+        self.reset()
+        worker.called.add(team)
+        self._admit(worker_id, worker, team, agent_ids, group_ids)
 
-        Its successor counts agent ids from 0 again, and none of those who began in the last step asks again.
+    def _is_new_process(self, worker: Worker, ids: list[int]) -> bool:
+        """Whether an agent id comes a second time, which only a new process does, counting from 0 again.
+
+        Of a process that died before any of its present agents had finished an experience, the host gives no
+        other sign.
         """
-        first, last = self.first_slot[team], self.first_slot[team + 1]
-        there = [(agent, m) for agent, m in worker.members.items() if first <= m.slot < last or m.lane < 0]
-        if not there or max(ids) >= min(agent for agent, _ in there):
-            return False
-        return all(member.since == worker.clock - 1 for _, member in there)
+        return any(agent in worker.first_ids and agent not in worker.members for agent in ids)
 
     def _admit(
         self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
     ) -> None:
         new = [index for index, agent in enumerate(agent_ids.tolist()) if agent not in worker.members]
         new.sort(key=lambda index: agent_ids[index])
+        if len(worker.first_ids) < ENOUGH_IDS:
+            worker.first_ids.update(agent_ids[new].tolist())
         if self.layout.grouping == Grouping.CONSECUTIVE:
             self._admit_consecutive(worker_id, worker, team, agent_ids[new])
             return
@@ -288,7 +254,7 @@ class Roster:
         first, last = self.first_slot[team], self.first_slot[team + 1]
         free = np.flatnonzero(~self.lanes.present[lane, first:last])
         if len(free) == 0:
-            raise UnityTrainerException(
+            raise GroupFull(
                 f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
                 f"{last - first} agents, got one more (agent {agent}); set the largest number of agents "
                 f"that a group of the scene can have"

@@ -284,10 +284,14 @@ def test_a_reset_lets_everybody_go():
 
 def test_a_process_that_died_in_its_agents_first_step_is_noticed():
     roster = make(Grouping.WORKER, 2)
-    place(roster, [56, 57])
+    place(roster, [0, 1])
+    for agent in (0, 1):
+        roster.leave(0, agent)
+    place(roster, [2, 3])
+    roster.departed.clear()
     lanes, slots = place(roster, [0, 1])
     assert slots == [0, 1]
-    assert [gone.agent for gone in roster.departed] == [56, 57]
+    assert [gone.agent for gone in roster.departed] == [2, 3]
     assert lanes[0] != roster.staging.lane[0]
 
 
@@ -323,3 +327,31 @@ def test_lanes_grow_and_keep_what_they_hold():
     assert roster.lanes.present[lanes].all()
     assert (roster.lanes.seated[lanes] == 1).all()
     assert [roster.lanes.pending[lane] for lane in lanes] == [[row] for row in roster.lanes.row[lanes]]
+
+
+def test_ids_outlive_a_reset_of_the_scene():
+    roster = make(Grouping.WORKER, 1, 1)
+    place(roster, [0], team=0)
+    place(roster, [1], team=1)
+    roster.reset()
+    roster.departed.clear()
+    lanes, _ = place(roster, [0], team=0)
+    others, _ = place(roster, [1], team=1)
+    assert lanes == others
+    assert not roster.departed
+
+
+def test_who_ends_in_the_first_step_after_a_reset_is_let_go():
+    roster = make(GROUPED, 2)
+    place(roster, [0, 1], [1, 1])
+    roster.reset()
+    place(roster, [0, 1], [1, 1])
+    roster.departed.clear()
+    place(roster, [0, 2], [1, 1])
+    assert [gone.agent for gone in roster.departed] == [1]
+    newest = int(roster.lanes.row[roster.workers[0].members[0].lane])
+    assert roster.staging.broken[newest], "it may only have been silent, so it is not sure who was there"
+    for _ in range(roster_module.LONGEST_DECISION_PERIOD):
+        place(roster, [0, 2], [1, 1])
+    newest = int(roster.lanes.row[roster.workers[0].members[0].lane])
+    assert not roster.staging.broken[newest]

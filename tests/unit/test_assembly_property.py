@@ -1,0 +1,201 @@
+"""Random scenes through the host's own code: every row of the replay against a naive account of the scene."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from mlagents_marl_plugin.core.rows import RowLayout
+from tests.unit.chaos_scene import OBS_SIZE, TERMINATED, TRUNCATED, Account, ChaosScene, Options
+from tests.unit.simulated_host import Run, SceneManager, options
+
+QUIET = {"buffer_size": 20_000, "buffer_init_steps": 10_000_000}
+
+
+class Table:
+    """The rows of a trainer's replay."""
+
+    def __init__(self, trainer):
+        state, spec = trainer.replay.state_dict(), trainer.spec
+        assert state["dropped"] == 0
+        columns, rows = RowLayout.of(spec), state["rows"].numpy()
+        slots = spec.num_slots
+        self.obs = rows[:, columns.obs].reshape(-1, slots, OBS_SIZE)
+        self.action = rows[:, columns.action].reshape(-1, slots)
+        self.reward, self.cut = rows[:, columns.reward], rows[:, columns.cut][:, 0] > 0
+        self.terminated = rows[:, columns.terminated] > 0
+        self.valued = rows[:, columns.value_mask] > 0
+        self.present = rows[:, columns.agent_mask] > 0
+        self.successor = state["successor"].numpy()
+        self.complete = np.flatnonzero(self.successor >= 0)
+
+    def members(self, row: int) -> dict[tuple, int]:
+        """Identity -> slot."""
+        return {
+            tuple(int(part) for part in self.obs[row, slot, :4]): int(slot)
+            for slot in np.flatnonzero(self.present[row])
+        }
+
+
+def check(table: Table, account: Account, actions: dict[tuple, float], posthumous: bool) -> int:
+    """Every complete row is what the scene knows; returns how many decisions were compared."""
+    compared = 0
+    for row in table.complete:
+        members = table.members(row)
+        tick = int(max(table.obs[row, slot, 4] for slot in members.values()))
+        area = next(iter(members))[:2]
+        there = account.there(area, tick)
+        assert set(members) == set(there), f"row {row} at tick {tick}"
+        after = account.next_tick(area, tick)
+        ends = {
+            key: life.fate
+            for key, life in there.items()
+            if life.end is not None and _is_last(life, tick, after)
+        }
+        over = len(ends) == len(there)
+        assert table.cut[row] == bool(ends)
+        groups = set()
+        for key, slot in members.items():
+            life = there[key]
+            decision = max(t for t in life.decided if t <= tick)
+            assert table.obs[row, slot].tolist() == [*key, decision]
+            assert table.action[row, slot] == pytest.approx(actions[(*key, decision)], abs=1e-6)
+            own = life.told[decision][0] if decision == tick else 0.0
+            groups.add(round(float(table.reward[row, slot]) - own, 4))
+            compared += decision == tick
+        assert len(groups) == 1, "all members earn the same group reward"
+        exact = [
+            life.told[tick][1] for life in there.values() if tick in life.decided and after in life.decided
+        ]
+        if over and len({life.end for life in there.values()}) == 1:
+            exact += [life.told[tick][1] for life in there.values() if tick in life.decided]
+        if exact:
+            assert groups == {round(exact[0], 4)}
+        some_terminated = TERMINATED in ends.values()
+        for key, slot in members.items():
+            fate = over and some_terminated if posthumous else ends.get(key) == TERMINATED
+            assert table.terminated[row, slot] == fate
+            assert table.valued[row, slot]
+        check_successor(table, account, row, area, ends, None if over else after)
+    return compared
+
+
+def _is_last(life, tick: int, after: int | None) -> bool:
+    """Whether the row at ``tick`` is the last before the end was reported."""
+    return after is None or life.end <= after
+
+
+def check_successor(table, account, row, area, ends, after) -> None:
+    """The others' next observations and those at which members were cut off."""
+    following = table.successor[row]
+    expected, newcomers = set(_final(account, area, ends).items()), set()
+    if after is not None:
+        for key, life in account.there(area, after).items():
+            seen = (key, max(t for t in life.decided if t <= after))
+            # One who begins right then may have the slot of one who ended, which shows how that one ended.
+            (newcomers if life.decided[0] == after else expected).add(seen)
+    found = {(key, int(table.obs[following, slot, 4])) for key, slot in table.members(following).items()}
+    assert expected <= found <= expected | newcomers, f"successor of row {row}, whose ends are {ends}"
+
+
+def _final(account, area, ends) -> dict[tuple, int]:
+    """Who was cut off at its end, and when: their last observation is what follows."""
+    lives = {life.key: life for life in account.by_area[area]}
+    return {key: lives[key].end for key, fate in ends.items() if fate == TRUNCATED}
+
+
+def run(seed: int, scene: Options, *, workers=1, horizon=8, steps=100, kills=(), resets=(), **hyper):
+    processes: list[ChaosScene] = []
+
+    def make(worker: int) -> ChaosScene:
+        processes.append(ChaosScene(len(processes), seed, scene))
+        return processes[-1]
+
+    manager = SceneManager(make, workers, seed)
+    manager.kill_at = dict(kills)
+    manager.reset_at = set(resets)
+    manager.stop_after = steps
+    config = options(
+        "Chaos", "maddpg", {**QUIET, **hyper}, {"time_horizon": horizon, "max_steps": 10_000_000}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = Run(Path(folder), config, manager)
+        done.controller._save_models = lambda: None
+        done.start()
+    actions = {tuple(int(x) for x in line["obs"]): line["continuous"][0] for line in manager.lines}
+    return done.trainer, Account(processes), actions, manager
+
+
+SCENES = st.builds(
+    Options,
+    areas=st.integers(1, 3),
+    agents=st.integers(1, 4),
+    periods=st.sampled_from([(1,), (1, 2), (2, 3), (1, 3, 2)]),
+    death=st.sampled_from([0.0, 0.05, 0.3]),
+    return_=st.sampled_from([0.0, 0.3, 1.0]),
+    over=st.sampled_from([0.02, 0.1, 0.5]),
+    late=st.sampled_from([0.0, 0.4]),
+)
+EXAMPLES = settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@EXAMPLES
+@given(st.integers(0, 1000), SCENES, st.integers(1, 2), st.sampled_from([1, 3, 8, 1000]))
+def test_nothing_is_wrong_and_nothing_is_lost(seed, scene, workers, horizon):
+    trainer, account, actions, manager = run(
+        seed, scene, workers=workers, horizon=horizon, group_size=scene.agents
+    )
+    table = Table(trainer)
+    compared = check(table, account, actions, posthumous=True)
+    assembler = trainer.assembler
+    assert (assembler.rejected, assembler.dropped, trainer.roster.untracked) == (0, 0, 0)
+    # What is missing is under way: decisions whose group's step is not over or was not yet handed over.
+    lanes = trainer.roster.lanes
+    waiting = [row for pending in lanes.pending for row in pending]
+    staging = trainer.assembler.staging
+    under_way = int(staging.decided[np.array(waiting, int) % staging.capacity].sum()) if waiting else 0
+    told = sum(len(life.told) for lives in account.by_area.values() for life in lives)
+    assert compared + under_way >= told
+
+
+@EXAMPLES
+@given(
+    st.integers(0, 1000),
+    SCENES,
+    st.integers(1, 3),
+    st.sampled_from([1, 3, 1000]),
+    st.dictionaries(st.integers(1, 95), st.integers(0, 0), max_size=3),
+    st.sets(st.integers(1, 95), max_size=3),
+)
+def test_processes_that_die_and_resets_leave_no_wrong_row(seed, scene, workers, horizon, kills, resets):
+    trainer, account, actions, manager = run(
+        seed, scene, workers=workers, horizon=horizon, kills=kills, resets=resets, group_size=scene.agents
+    )
+    check(Table(trainer), account, actions, posthumous=True)
+
+
+@EXAMPLES
+@given(
+    st.integers(0, 1000),
+    st.integers(1, 4),
+    st.integers(2, 3),
+    st.integers(1, 2),
+    st.sampled_from([1, 3, 1000]),
+    st.dictionaries(st.integers(1, 95), st.integers(0, 0), max_size=2),
+)
+def test_consecutive_courts_without_group_ids(seed, areas, agents, workers, horizon, kills):
+    scene = Options(areas=areas, agents=agents, group_ids=False, death=0.0, over=0.15)
+    trainer, account, actions, manager = run(
+        seed, scene, workers=workers, horizon=horizon, kills=kills, group_size=agents, grouping="consecutive"
+    )
+    compared = check(Table(trainer), account, actions, posthumous=False)
+    assert compared > 0.3 * len(manager.lines) or len(kills) > 0
