@@ -49,7 +49,7 @@ def summary(runs: dict[str, list[dict]]) -> list[str]:
             f"`{config}.yaml`",
             str(len(lines)),
             f"{len(solved)} of {len(lines)}",
-            f"{_median(solved, lines)} ({_all(solved)})",
+            f"{_median(solved, lines)} ({_all(_shown(line['solved_episode']) for line in lines)})",
             _median(minutes, lines),
             f"{statistics.median(greedy):.2f} ({_all(f'{score:.2f}' for score in greedy)})",
         ]
