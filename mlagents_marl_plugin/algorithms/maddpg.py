@@ -27,7 +27,7 @@ from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
     soft_update_,
     td_target,
-    value_loss,
+    value_loss_gradient,
 )
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
@@ -104,10 +104,8 @@ class MaddpgLearner:
         )
         self.target_actor = self.actor.target_copy()
         self.target_critic = self.critic.target_copy()
-        self._actor_optimiser = StackedAdam([net.parameters for net in self.actor.nets], config.learning_rate)
-        self._critic_optimiser = StackedAdam(
-            [net.parameters for net in self.critic.nets], config.critic_learning_rate
-        )
+        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
@@ -129,6 +127,7 @@ class MaddpgLearner:
         self._actor_optimiser.set_learning_rate_fraction(fraction)
         self._critic_optimiser.set_learning_rate_fraction(fraction)
 
+    @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """One step of all critics and, every ``policy_delay`` steps, of all actors and targets."""
         joint, next_joint = self._joint_inputs(batch)  # [B, I] each
@@ -139,46 +138,50 @@ class MaddpgLearner:
             self._update_targets()
 
     def _update_critics(self, batch: Batch, joint: Tensor, next_joint: Tensor) -> None:
+        """Minimise the mean of ``loss(Q_i(x, a_1..a_N) - y_i)``, per critic (Lowe et al. 2017, eq. 6)."""
         config = self.config
-        with torch.no_grad():
-            self._write_target_action(batch, next_joint)
-            next_q = self.target_critic(next_joint).amin(0)  # [C, B, N] -> [B, N]
-            target = td_target(batch.reward, next_q, batch.bootstrap)
-            target.masked_fill_(batch.value_mask == 0, 0.0)
+        self._write_target_action(batch, next_joint)
+        next_q = self.target_critic(next_joint).amin(0)  # [C, B, N] -> [B, N]
+        target = td_target(batch.reward, next_q, batch.bootstrap)
+        target.masked_fill_(batch.value_mask == 0, 0.0)
         q = self.critic(joint, self._batch_norm_rows(batch.value_mask))  # [C, B, N]
-        error = value_loss(q, target.expand_as(q), config.critic_loss)
         one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
         weight = self._sample_weight(batch.value_mask, config.share_critic, one_network)
-        # The loss is sum(weight * error).
-        gradients = torch.autograd.grad(
-            error, [net.parameters for net in self.critic.nets], weight.expand_as(error)
-        )
-        norms = [clip_gradient_(gradient, config.max_gradient_norm) for gradient in gradients]
-        self._critic_optimiser.step(gradients)
-        self._last_critic = CriticStep(q.detach(), target, error.detach(), batch.value_mask, norms)
+        self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
+        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.critic.nets]
+        self._critic_optimiser.step()
+        self._last_critic = CriticStep(q, target, config.critic_loss, batch.value_mask, norms)
 
     def _update_actors(self, batch: Batch, joint: Tensor) -> None:
+        """Maximise the mean of ``Q_i(x, a_1.., mu_i(o_i), ..a_N)``, per actor (Lowe et al. 2017, eq. 5).
+
+        ``logit_regularisation`` times the mean square of the raw outputs is taken off.
+        """
         config = self.config
         raw = self.actor(joint, self.spec, self._batch_norm_rows(batch.agent_mask))
-        q = self.critic.with_own_action(joint, self._relaxed(raw, batch))  # [B, N]
         weight = self._sample_weight(batch.agent_mask, config.share_actor, one_network=False)
-        # The loss is sum(weight * (-q + logit_regularisation * mean(raw^2))).
-        terms, weights = [q], [-weight]
-        if config.logit_regularisation > 0.0:
-            terms += [role_raw.square() for role_raw in raw]
-            weights += self._regularisation_weights(raw, weight)
-        gradients = torch.autograd.grad(terms, [net.parameters for net in self.actor.nets], weights)
-        norms = [clip_gradient_(gradient, config.max_gradient_norm) for gradient in gradients]
-        self._actor_optimiser.step(gradients)
+        leaves = [role_raw.requires_grad_() for role_raw in raw]
+        with torch.enable_grad():  # for the few operations between the actors' outputs and their actions
+            own = self._relaxed(leaves, batch)
+        q = self.critic.with_own_action(joint, [action.detach() for action in own])  # [B, N]
+        of_own = self.critic.own_action_gradient(-weight)
+        of_raw = torch.autograd.grad(own, leaves, of_own)
+        raw = [role_raw.detach() for role_raw in raw]
+        for i, gradient in enumerate(of_raw):
+            strength = 2.0 * config.logit_regularisation / raw[i].shape[-1]
+            gradient.addcmul_(raw[i], weight[:, self.spec.slots(i)].unsqueeze(-1), value=strength)
+        self.actor.backward(of_raw)
+        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.actor.nets]
+        self._actor_optimiser.step()
         slot_norm = _concatenated(
             [norm.expand(role.num_slots) for norm, role in zip(norms, self.spec.roles, strict=True)]
         )
         self._updates_without_gradient.add_(1).mul_(slot_norm < _USABLE_GRADIENT)
-        self._last_actor = ActorStep(q.detach(), [r.detach() for r in raw], batch.agent_mask, slot_norm)
+        self._last_actor = ActorStep(q, raw, batch.agent_mask, slot_norm)
 
     def _update_targets(self) -> None:
         online, target = self.critic.nets + self.actor.nets, self.target_critic.nets + self.target_actor.nets
-        soft_update_([n.parameters for n in target], [n.parameters.detach() for n in online], self.config.tau)
+        soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
@@ -229,15 +232,6 @@ class MaddpgLearner:
             temperature = self.config.gumbel_temperature
             relaxed.append(actions.relaxed(role.action, raw[i], allowed, temperature, self._generator))
         return relaxed
-
-    def _regularisation_weights(self, raw: list[Tensor], weight: Tensor) -> list[Tensor]:
-        """How much each squared output counts in the loss, per role [B, N_role, P]."""
-        return [
-            (weight[:, self.spec.slots(i)] * (self.config.logit_regularisation / role_raw.shape[-1]))
-            .unsqueeze(-1)
-            .expand_as(role_raw)
-            for i, role_raw in enumerate(raw)
-        ]
 
     def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
         return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None

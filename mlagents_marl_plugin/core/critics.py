@@ -25,21 +25,28 @@ class Critic(Protocol):
     nets: list[StackedMlp]
 
     def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
-        """Q of the joint action for every slot, [B, I] -> [C, B, N].
+        """Q of the joint action for every slot, [C, B, N].
 
         Args:
             joint: [B, I].
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
         """
 
+    def backward(self, gradient: Tensor) -> None:
+        """Differentiate the last call by the critics' parameters, given the loss's gradient [C, B, N] by Q."""
+
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         """Q of every slot if it alone acted otherwise, by the first twin, [B, N].
-
-        Only ``own`` gets a gradient, and slot i's value only from slot i's action.
 
         Args:
             joint: [B, I], with what everybody did.
             own: per role [B, N_role, A_role], what each slot would do instead.
+        """
+
+    def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
+        """Differentiate the last `with_own_action` by ``own``, given the loss's gradient [B, N] by its result.
+
+        Slot i's value has a gradient into slot i's action only. The critic's parameters get none.
         """
 
     def target_copy(self) -> "Critic":
@@ -62,9 +69,7 @@ class CentralisedCritic:
         self.nets = [net]
         self._first_twin = net.frozen(net.num_networks // num_twins)
         self._own_actions = _own_actions(spec)
-        self._own_weights: list[Tensor] = []
-        if sharing is Sharing.SEPARATE:
-            self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
+        self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
         self._widest_action = max(role.action.size for role in spec.roles)
         device = net.parameters.device
         self._own_first = torch.tensor(_own_first_columns(spec), device="cpu").to(device)  # [N, I]
@@ -93,22 +98,15 @@ class CentralisedCritic:
         return CentralisedCritic(self.spec, self.sharing, self.num_twins, self.nets[0].target_copy())
 
     def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
-        if self.sharing is Sharing.SEPARATE:
-            return self._separate_values(joint, row_weight)
-        return _values(self.nets[0], self.sharing, self.num_twins, self._from_each_side(joint), row_weight)
+        net, num_twins = self.nets[0], self.num_twins
+        if self.sharing is not Sharing.SEPARATE:
+            return _values(net, self.sharing, num_twins, self._from_each_side(joint), row_weight)
+        mask = None if row_weight is None else row_weight.t().repeat(num_twins, 1)
+        q = net(joint.expand(net.num_networks, -1, -1), mask)  # [C*N, B, 1]
+        return q.view(num_twins, self.spec.num_slots, -1).transpose(1, 2)
 
-    def _from_each_side(self, joint: Tensor) -> Tensor:
-        """The joint input as every slot sees it, [B, N, I]: itself first, and its role if there are several."""
-        columns = self._own_first
-        per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)
-        if not self._role.shape[1]:
-            return per_slot
-        return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
-
-    def _separate_values(self, joint: Tensor, row_weight: Tensor | None) -> Tensor:
-        mask = None if row_weight is None else row_weight.t().repeat(self.num_twins, 1)
-        q = self.nets[0](joint.expand(self.nets[0].num_networks, -1, -1), mask)  # [C*N, B, 1]
-        return q.view(self.num_twins, self.spec.num_slots, -1).transpose(1, 2)
+    def backward(self, gradient: Tensor) -> None:
+        self.nets[0].backward(_network_gradient(self.sharing, gradient))
 
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         if self.sharing is Sharing.SEPARATE:
@@ -119,6 +117,27 @@ class CentralisedCritic:
         for i, (slots, place) in enumerate(self._own_actions):
             per_slot[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
         return _values(self._first_twin, self.sharing, 1, per_slot, None).squeeze(0)
+
+    def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
+        of_hidden = self._first_twin.backward(_network_gradient(self.sharing, gradient.unsqueeze(0)))
+        if self.sharing is Sharing.SEPARATE:
+            return [
+                torch.bmm(of_hidden[slots], weight).transpose(0, 1)  # [n, B, A] -> [B, n, A]
+                for (slots, _), weight in zip(self._own_actions, self._own_weights, strict=True)
+            ]
+        of_hidden = self.sharing.slot_rows(of_hidden, self.spec.num_slots)  # [B, N, H]
+        return [
+            torch.matmul(of_hidden[:, slots], weight.squeeze(0))
+            for (slots, _), weight in zip(self._own_actions, self._own_weights, strict=True)
+        ]
+
+    def _from_each_side(self, joint: Tensor) -> Tensor:
+        """The joint input as every slot sees it, [B, N, I]: itself first, its role last if there are several."""
+        columns = self._own_first
+        per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)
+        if not self._role.shape[1]:
+            return per_slot
+        return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
 
     def _change(self, joint: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Change of every slot's own action [N, B, A], and the first layer's weights for it [N, H, A].
@@ -136,10 +155,11 @@ class CentralisedCritic:
         return torch.cat(changes), torch.cat(weights)
 
     def _own_weight(self, role: int) -> Tensor:
-        """View of the first layer's weights for the slots' own actions, one role's, [n, H, A]."""
-        slots, place = self._own_actions[role]
-        block = self._first_twin.part("0.weight")[slots, :, place]  # [n, H, n * A]
-        by_slot = block.unflatten(-1, (self.spec.roles[role].num_slots, -1))  # [n, H, n, A]
+        """View of the first layer's weights for a role's own actions, [n, H, A] if separate, else [1, H, A]."""
+        (slots, place), weight = self._own_actions[role], self._first_twin.part("0.weight")
+        if self.sharing is not Sharing.SEPARATE:
+            return weight[:, :, place.start : place.start + self.spec.roles[role].action.size]
+        by_slot = weight[slots, :, place].unflatten(-1, (self.spec.roles[role].num_slots, -1))  # [n, H, n, A]
         own: Tensor = by_slot.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [H, A, n] -> [n, H, A]
         return own
 
@@ -183,8 +203,21 @@ class IndependentCritic:
         own = [self.spec.role_action(action, i) for i in range(len(self.spec.roles))]
         return self._role_values(self.nets, self.num_twins, joint, own, row_weight)
 
+    def backward(self, gradient: Tensor) -> None:
+        for i, net in enumerate(self.nets):
+            net.backward(_network_gradient(self.sharing, gradient[..., self.spec.slots(i)]))
+
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         return self._role_values(self._first_twin, 1, joint, own, None).squeeze(0)
+
+    def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
+        gradients = []
+        for i, (net, role) in enumerate(zip(self._first_twin, self.spec.roles, strict=True)):
+            of_role = gradient[:, self.spec.slots(i)].unsqueeze(0)  # [1, B, n]
+            of_hidden = net.backward(_network_gradient(self.sharing, of_role))  # [K, R, H]
+            own_weight = net.part("0.weight")[:, :, role.obs_size : role.obs_size + role.action.size]
+            gradients.append(self.sharing.slot_rows(torch.bmm(of_hidden, own_weight), role.num_slots))
+        return gradients
 
     def _role_values(
         self,
@@ -206,13 +239,20 @@ def _values(
     net: StackedMlp, sharing: Sharing, num_twins: int, per_slot: Tensor, row_weight: Tensor | None
 ) -> Tensor:
     """Values [C, B, N] of inputs [B, N, I], one per slot."""
-    rows = sharing.network_rows(per_slot)  # [K, R, I]
-    mask = None if row_weight is None else sharing.network_mask(row_weight)
+    rows = sharing.network_rows(sharing.with_id(per_slot))  # [K, R, I]
+    mask = None if row_weight is None else sharing.network_rows(row_weight)
     if num_twins > 1:
         rows = rows.repeat(num_twins, 1, 1)
         mask = None if mask is None else mask.repeat(num_twins, 1)
-    q = net(rows, mask).unflatten(0, (num_twins, -1))  # [C, K, R, 1]
-    return torch.stack([sharing.slot_rows(twin, per_slot.shape[1]).squeeze(-1) for twin in q])
+    q = net(rows, mask).unflatten(0, (num_twins, -1)).squeeze(-1)  # [C, K, R]
+    return torch.stack([sharing.slot_rows(twin, per_slot.shape[1]) for twin in q])
+
+
+def _network_gradient(sharing: Sharing, gradient: Tensor) -> Tensor:
+    """A gradient [C, B, N] by values as the gradient [C*K, R, 1] by the networks' outputs."""
+    if sharing is Sharing.SEPARATE:
+        return gradient.transpose(1, 2).flatten(0, 1).unsqueeze(-1)
+    return gradient.flatten(1).unsqueeze(-1)
 
 
 def _own_actions(spec: GroupSpec) -> list[tuple[slice, slice]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.losses import masked_mean
+from mlagents_marl_plugin.core.losses import ValueLoss, masked_mean, value_loss
 from mlagents_marl_plugin.core.types import GroupSpec
 
 _SATURATED = 0.95
@@ -20,7 +20,7 @@ class CriticStep(NamedTuple):
 
     q: Tensor  # [C, B, N]
     target: Tensor  # [B, N]
-    loss: Tensor  # [C, B, N]
+    loss: ValueLoss
     mask: Tensor  # [B, N] 0/1
     gradient_norm: Sequence[Tensor]  # per stack [K], before clipping
 
@@ -42,7 +42,7 @@ def critic_metrics(spec: GroupSpec, step: CriticStep) -> dict[str, Tensor]:
     seen = step.mask.sum(0) > 0
     highest = step.q.masked_fill(mask == 0, -torch.inf).amax((0, 1))
     return {
-        "critic_loss": masked_mean(step.loss, mask, (0, 1)),
+        "critic_loss": masked_mean(value_loss(step.q, step.target, step.loss), mask, (0, 1)),
         "q_mean": masked_mean(step.q, mask, (0, 1)),
         "q_max": highest.masked_fill(~seen, 0.0),
         "td_error": masked_mean((step.q - step.target).abs(), mask, (0, 1)),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from enum import Enum
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -38,10 +37,18 @@ def td_target(reward: Tensor, next_value: Tensor, bootstrap: Tensor) -> Tensor:
 
 
 def value_loss(prediction: Tensor, target: Tensor, kind: ValueLoss) -> Tensor:
-    """Element-wise loss: ``(prediction - target)^2``, or Huber's with threshold 1, of any shape."""
-    if kind is ValueLoss.HUBER:
-        return F.huber_loss(prediction, target, reduction="none")
-    return F.mse_loss(prediction, target, reduction="none")
+    """Element-wise loss of any shape: ``(prediction - target)^2``, or Huber's with threshold 1."""
+    error = prediction - target
+    if kind is ValueLoss.MSE:
+        return error.square()
+    size = error.abs()
+    return torch.where(size < 1.0, 0.5 * error.square(), size - 0.5)
+
+
+def value_loss_gradient(prediction: Tensor, target: Tensor, kind: ValueLoss) -> Tensor:
+    """Derivative of `value_loss` by the prediction: ``2 (prediction - target)``, or for Huber the clipped error."""
+    error = prediction - target
+    return error.mul_(2.0) if kind is ValueLoss.MSE else error.clamp_(-1.0, 1.0)
 
 
 def masked_mean(value: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -29,24 +29,22 @@ class Sharing(Enum):
         """How many inputs tell a network which slot it is."""
         return num_slots if self is Sharing.SHARED_WITH_ID else 0
 
+    def with_id(self, per_slot: Tensor) -> Tensor:
+        """Inputs [B, N, I] with the slot's id behind them, where a network is told."""
+        if self is not Sharing.SHARED_WITH_ID:
+            return per_slot
+        slot_id = torch.eye(per_slot.shape[1], device=per_slot.device).expand(per_slot.shape[0], -1, -1)
+        return torch.cat([per_slot, slot_id], -1)
+
     def network_rows(self, per_slot: Tensor) -> Tensor:
-        """Inputs [B, N, I], with the id if any, as each network's rows: [N, B, I] or [1, B*N, I]."""
-        if self is Sharing.SEPARATE:
-            return per_slot.transpose(0, 1)
-        if self is Sharing.SHARED_WITH_ID:
-            slot_id = torch.eye(per_slot.shape[1], device=per_slot.device).expand(per_slot.shape[0], -1, -1)
-            per_slot = torch.cat([per_slot, slot_id], -1)
-        return per_slot.reshape(1, -1, per_slot.shape[-1])
+        """What belongs to slots [B, N, ...] as rows of each network: [N, B, ...] if separate, else [1, B*N, ...]."""
+        return per_slot.transpose(0, 1) if self is Sharing.SEPARATE else per_slot.flatten(0, 1).unsqueeze(0)
 
     def slot_rows(self, rows: Tensor, num_slots: int) -> Tensor:
-        """The way back: outputs [N, B, P] or [1, B*N, P] -> [B, N, P]."""
+        """The way back: [N, B, ...] or [1, B*N, ...] -> [B, N, ...]."""
         if self is Sharing.SEPARATE:
             return rows.transpose(0, 1)
-        return rows.reshape(-1, num_slots, rows.shape[-1])
-
-    def network_mask(self, mask: Tensor) -> Tensor:
-        """A mask [B, N] in the order of `network_rows`: [N, B] or [1, B*N]."""
-        return mask.t() if self is Sharing.SEPARATE else mask.reshape(1, -1)
+        return rows.view(-1, num_slots, *rows.shape[2:])
 
 
 class RoleActor:
@@ -67,8 +65,13 @@ class RoleActor:
             obs: [B, N, O], normalised, 0 where absent.
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
         """
-        mask = None if row_weight is None else self.sharing.network_mask(row_weight)
-        return self.sharing.slot_rows(self.net(self.sharing.network_rows(obs), mask), self.role.num_slots)
+        mask = None if row_weight is None else self.sharing.network_rows(row_weight)
+        rows = self.sharing.network_rows(self.sharing.with_id(obs))
+        return self.sharing.slot_rows(self.net(rows, mask), self.role.num_slots)
+
+    def backward(self, gradient: Tensor) -> None:
+        """Differentiate the last call, given the loss's gradient by its result [B, N, P]."""
+        self.net.backward(self.sharing.network_rows(gradient))
 
     @torch.no_grad()
     def forward_rows(self, obs: Tensor, slot: Tensor) -> Tensor:
@@ -169,6 +172,11 @@ class DecentralisedActor:
             role(spec.role_obs(joint, i), None if row_weight is None else row_weight[:, spec.slots(i)])
             for i, role in enumerate(self.roles)
         ]
+
+    def backward(self, gradients: Sequence[Tensor]) -> None:
+        """Differentiate the last call, given the loss's gradients by its results."""
+        for role, gradient in zip(self.roles, gradients, strict=True):
+            role.backward(gradient)
 
     def forward_rows(self, obs: Tensor, slot: Tensor, role: int = 0) -> Tensor:
         """Raw outputs of one role's agents, see `RoleActor.forward_rows`."""

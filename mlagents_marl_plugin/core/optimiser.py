@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
+
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -18,8 +20,14 @@ class StackedAdam:
     Source: Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
     """
 
-    def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
-        self._parameters = [p.detach() for p in parameters]
+    def __init__(self, nets: Sequence[StackedMlp], learning_rate: float) -> None:
+        """
+        Args:
+            nets: stacks that learn.
+            learning_rate: above 0.
+        """
+        self._parameters = [net.parameters for net in nets]
+        self._gradients = [net.gradient for net in nets]
         self._learning_rate = learning_rate
         device = self._parameters[0].device
         self._rate = torch.full((), learning_rate, device=device)
@@ -32,15 +40,15 @@ class StackedAdam:
         self._rate.fill_(self._learning_rate * fraction)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Change the parameters against ``gradients``, which have their shapes."""
+    def step(self) -> None:
+        """Change the parameters against their stacks' gradients."""
         for step in self._steps:
             step.add_(1)
         if self._fused:
-            _fused_adam(self._parameters, list(gradients), self._first, self._second, self._steps, self._rate)
+            _fused_adam(self._parameters, self._gradients, self._first, self._second, self._steps, self._rate)
             return
         for parameter, gradient, first, second, step in zip(
-            self._parameters, gradients, self._first, self._second, self._steps, strict=True
+            self._parameters, self._gradients, self._first, self._second, self._steps, strict=True
         ):
             first.lerp_(gradient, 1.0 - _BETA1)
             second.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)

@@ -1,23 +1,22 @@
 """Stacked multilayer perceptrons: K networks of one shape that run, and learn, as one.
 
-They share one tensor of parameters [K, P], a row per network. A layer of all of them is one batched matrix
-product, a gradient's norm per network is one operation, and so is a soft update.
+They share one tensor of parameters [K, P], a row per network. A layer of all of them is one batched matrix product, a
+gradient's norm per network is one operation, and so is a soft update.
 
-Forward and backward pass are written out instead of left to autograd: at these sizes a process spends much of
-    its time
-on fresh memory for intermediate values, so both passes reuse the same (`Scratch`), and only those gradients
-are computed that somebody asks for. To the outside a stack is an ordinary differentiable function.
+The backward pass is written out instead of left to autograd. At these sizes a process spends most of its time not on
+arithmetic but on fresh memory and on bookkeeping per operation; here both passes use the same memory again and again
+(`Scratch`), gradients go straight to where the optimiser reads them, and only those that are needed are computed.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core import hidden_norm
 from mlagents_marl_plugin.core.hidden_norm import Normalised
-from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape, row_width
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape, Part, row_width
 
 # Small last layers keep first actions near 0, where tanh has a gradient (Lillicrap et al. 2016, section 7).
 _LAST_LAYER_BOUND = 3e-3
@@ -33,7 +32,7 @@ class Scratch:
     def empty(self, name: str, i: int, like: Tensor, width: int) -> Tensor:
         """A tensor [K, R, width] with anything in it, for layer i, K and R and the rest as in ``like``."""
         known = self._tensors.get((name, i))
-        shape = (*like.shape[:2], width)
+        shape = (like.shape[0], like.shape[1], width)
         if known is not None and known.shape == shape:
             return known
         size = math.prod(shape)
@@ -53,15 +52,29 @@ class _Layer(NamedTuple):
     bias_row: Tensor  # [K, 1, out], the same
 
 
+class _Pass(NamedTuple):
+    """What a backward pass needs of its forward pass."""
+
+    number: int
+    inputs: Tensor  # [K, R, in]
+    normalised: list[Normalised | None]  # per hidden layer, what came out of its normalisation
+    hidden: list[Tensor]  # per hidden layer, what came out of its ReLU, [K, R, H]
+
+
 class StackedMlp:
     """K networks of one shape; network k is row k of ``parameters``.
 
-    A pass with gradient must be followed by its backward pass before the next forward pass of a stack that
-    shares its scratch memory. Its gradient is written into memory that the next backward pass overwrites.
+    A forward pass is followed by its backward pass, if any, before the next forward pass of a stack that shares its
+    scratch memory. Nothing here is recorded by autograd.
     """
 
     def __init__(
-        self, shape: MlpShape, parameters: Tensor, statistics: Tensor, scratch: Scratch | None = None
+        self,
+        shape: MlpShape,
+        parameters: Tensor,
+        statistics: Tensor,
+        scratch: Scratch | None = None,
+        learns: bool = False,
     ) -> None:
         """
         Args:
@@ -69,17 +82,20 @@ class StackedMlp:
             parameters: [K, P] float, used as it is, see `create`.
             statistics: [K, S] float, running mean and variance of BatchNorm, width 0 without.
             scratch: to share between stacks that take turns; default: one of its own.
+            learns: whether a backward pass computes the parameters' gradient.
         """
         self.shape = shape
         self.parameters = parameters
         self.statistics = statistics
-        self.scratch = Scratch() if scratch is None else scratch
-        self._parts = _views(shape.parts, parameters.detach())
+        self.gradient = torch.zeros_like(parameters) if learns else parameters.new_empty(0)
+        self._learns = learns
+        self._scratch = Scratch() if scratch is None else scratch
+        self._parts = _views(shape.parts, parameters)
         self._statistics = _views(shape.statistics, statistics)
         self._layers = _layers(shape, self._parts)
-        self._gradient = torch.zeros_like(parameters) if parameters.requires_grad else None
-        self._gradient_parts = {} if self._gradient is None else _views(shape.parts, self._gradient)
-        self._layer_gradients = _layers(shape, self._gradient_parts) if self._gradient_parts else []
+        self._gradient_parts = _views(shape.parts, self.gradient) if learns else {}
+        self._layer_gradients = _layers(shape, self._gradient_parts) if learns else []
+        self._last: _Pass | None = None
 
     @classmethod
     def create(
@@ -97,7 +113,7 @@ class StackedMlp:
         statistics = torch.zeros(num_networks, row_width(shape.statistics), device="cpu")
         for name, statistic in shape.statistics.items():
             statistics[:, statistic.place] = float(name.endswith("variance"))
-        return cls(shape, parameters.to(device).requires_grad_(), statistics.to(device))
+        return cls(shape, parameters.to(device), statistics.to(device), learns=True)
 
     @property
     def num_networks(self) -> int:
@@ -105,18 +121,18 @@ class StackedMlp:
         return self.parameters.shape[0]
 
     def target_copy(self) -> "StackedMlp":
-        """A copy without gradient, which shares the scratch memory."""
-        return StackedMlp(self.shape, self.parameters.detach().clone(), self.statistics.clone(), self.scratch)
+        """A copy that does not learn and shares the scratch memory."""
+        return StackedMlp(self.shape, self.parameters.clone(), self.statistics.clone(), self._scratch)
 
     def acting_copy(self, device: torch.device) -> "StackedMlp":
-        """A copy without gradient on another device, which shares nothing."""
-        parameters = self.parameters.detach().to(device, copy=True)
-        return StackedMlp(self.shape, parameters, self.statistics.to(device, copy=True))
+        """A copy on another device that does not learn and shares nothing."""
+        parameters, statistics = self.parameters.to(device, copy=True), self.statistics.to(device, copy=True)
+        return StackedMlp(self.shape, parameters, statistics)
 
     def frozen(self, num_networks: int) -> "StackedMlp":
-        """The first networks, over the same memory, without gradient to their parameters."""
-        parameters = self.parameters.detach()[:num_networks]
-        return StackedMlp(self.shape, parameters, self.statistics[:num_networks], self.scratch)
+        """The first networks, over the same memory, which do not learn."""
+        first = slice(0, num_networks)
+        return StackedMlp(self.shape, self.parameters[first], self.statistics[first], self._scratch)
 
     def part(self, name: str) -> Tensor:
         """View [K, ...] of one parameter or statistic, such as ``0.weight`` [K, out, in]."""
@@ -128,9 +144,10 @@ class StackedMlp:
 
     def copy_weights(self, other: "StackedMlp") -> None:
         """Take over another's parameters and statistics in place, from any device."""
-        self.parameters.detach().copy_(other.parameters.detach())
+        self.parameters.copy_(other.parameters)
         self.statistics.copy_(other.statistics)
 
+    @torch.no_grad()
     def __call__(
         self,
         inputs: Tensor,
@@ -138,32 +155,20 @@ class StackedMlp:
         change: Tensor | None = None,
         change_weight: Tensor | None = None,
     ) -> Tensor:
-        """Outputs [K, R, out] of inputs [K, R, in]; differentiable in the parameters, ``inputs`` and
-        ``change``.
+        """Outputs [K, R, out] of inputs [K, R, in].
 
         Args:
             inputs: may be expanded over K where all networks see the same.
-            row_weight: [K, R] 0/1. If given, BatchNorm takes its statistics from the rows where it is 1 and
-                remembers them; otherwise it uses what it remembers.
+            row_weight: [K, R] 0/1. If given, BatchNorm takes its statistics from the rows where it is 1 and remembers
+                them; otherwise it uses what it remembers.
             change: [K, R, C], by how much some of the inputs differ from ``inputs``, network by network.
             change_weight: [K, H, C], the first layer's weights of those inputs.
         """
-        if not torch.is_grad_enabled():
-            return self._forward(inputs, change, change_weight, row_weight)[0]
-        output: Tensor = _Pass.apply(self.parameters, inputs, change, change_weight, row_weight, self)
-        return output
-
-    # The two passes. `saved` holds, per hidden layer, what came out of its normalisation (if any) and its
-    # ReLU.
-
-    def _forward(
-        self, inputs: Tensor, change: Tensor | None, change_weight: Tensor | None, row_weight: Tensor | None
-    ) -> tuple[Tensor, list[tuple[Normalised | None, Tensor]]]:
-        self.scratch.num_passes += 1
-        saved: list[tuple[Normalised | None, Tensor]] = []
+        self._scratch.num_passes += 1
+        self._last = _Pass(self._scratch.num_passes, inputs, [], [])
         *hidden_layers, last = self._layers
         for i, layer in enumerate(hidden_layers):
-            hidden = self.scratch.empty("hidden", i, inputs, layer.bias.shape[1])
+            hidden = self._scratch.empty("hidden", i, inputs, layer.bias.shape[1])
             torch.baddbmm(layer.bias_row, inputs, layer.transposed, out=hidden)
             if i == 0 and change is not None and change_weight is not None:
                 hidden.baddbmm_(change, change_weight.transpose(1, 2))
@@ -172,30 +177,46 @@ class StackedMlp:
                 scale, shift = self._parts[f"{i}.scale"], self._parts[f"{i}.shift"]
                 torch.addcmul(shift.unsqueeze(1), normalised.value, scale.unsqueeze(1), out=hidden)
             inputs = hidden.relu_()
-            saved.append((normalised, inputs))
-        return torch.baddbmm(last.bias_row, inputs, last.transposed), saved
+            self._last.normalised.append(normalised)
+            self._last.hidden.append(hidden)
+        return torch.baddbmm(last.bias_row, inputs, last.transposed)
 
-    def _backward(
-        self, gradient: Tensor, inputs: Tensor, saved: list[tuple[Normalised | None, Tensor]]
-    ) -> Tensor:
-        """Fill in the parameters' gradient, if they have one; returns that of the first layer's product."""
+    @torch.no_grad()
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Differentiate the last pass: fills ``self.gradient``, if this stack learns.
+
+        Args:
+            gradient: [K, R, out] of a loss by the outputs.
+
+        Returns:
+            [K, R, H], the loss's gradient by the first layer's product: multiplied by some columns of the first
+            layer's weights, it is the gradient by those inputs. Valid until the next backward pass.
+
+        Raises:
+            RuntimeError: if there was another pass since, or this one was differentiated before.
+        """
+        last, self._last = self._last, None
+        if last is None or last.number != self._scratch.num_passes:
+            raise RuntimeError(
+                "StackedMlp.backward: expected to come right after its forward pass, got another pass in between; "
+                "stacks that share scratch memory take turns"
+            )
         for i in reversed(range(len(self._layers))):
-            if self._gradient is not None:
-                below = saved[i - 1][1] if i > 0 else inputs
-                torch.bmm(gradient.transpose(1, 2), below, out=self._layer_gradients[i].weight)
-                torch.sum(gradient, 1, out=self._layer_gradients[i].bias)
+            if self._learns:
+                below, of_layer = last.hidden[i - 1] if i > 0 else last.inputs, self._layer_gradients[i]
+                torch.bmm(gradient.transpose(1, 2), below, out=of_layer.weight)
+                torch.sum(gradient, 1, out=of_layer.bias)
             if i > 0:
-                normalised, hidden = saved[i - 1]
-                gradient = self._hidden_gradient(i, gradient, hidden)
+                gradient = self._hidden_gradient(i, gradient, last.hidden[i - 1])
+                normalised = last.normalised[i - 1]
                 if normalised is not None:
                     gradient = self._norm_gradient(i - 1, gradient, normalised)
-        self.scratch.num_passes += 1  # what was saved is used up
         return gradient
 
     def _hidden_gradient(self, i: int, gradient: Tensor, hidden: Tensor) -> Tensor:
         """Gradient before the ReLU below layer i, given that of the layer's product. Uses up ``hidden``."""
         weight = self._layers[i].weight
-        out = self.scratch.empty("gradient", i, gradient, weight.shape[2])
+        out = self._scratch.empty("gradient", i, gradient, weight.shape[2])
         product = torch.mul if weight.shape[1] == 1 else torch.bmm  # with one output an outer product
         product(gradient, weight, out=out)
         return out.mul_(hidden.sign_())
@@ -209,53 +230,13 @@ class StackedMlp:
         return hidden_norm.normalise_rows(hidden, mean, variance, row_weight)
 
     def _norm_gradient(self, i: int, gradient: Tensor, normalised: Normalised) -> Tensor:
-        if self._gradient is not None:
+        if self._learns:
             torch.sum(gradient * normalised.value, 1, out=self._gradient_parts[f"{i}.scale"])
             torch.sum(gradient, 1, out=self._gradient_parts[f"{i}.shift"])
         return hidden_norm.input_gradient(gradient * self._parts[f"{i}.scale"].unsqueeze(1), normalised)
 
 
-class _Pass(torch.autograd.Function):
-    """A forward pass of a stack, and its backward pass when autograd asks."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        parameters: Tensor,
-        inputs: Tensor,
-        change: Tensor | None,
-        change_weight: Tensor | None,
-        row_weight: Tensor | None,
-        net: StackedMlp,
-    ) -> Tensor:
-        output, saved = net._forward(inputs, change, change_weight, row_weight)
-        ctx.save_for_backward(inputs, change_weight)
-        ctx.net, ctx.saved, ctx.number = net, saved, net.scratch.num_passes
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, change_weight = ctx.saved_tensors
-        net = ctx.net
-        if ctx.number != net.scratch.num_passes:
-            raise RuntimeError(
-                f"StackedMlp: expected the backward pass of pass {net.scratch.num_passes}, got that of "
-                f"{ctx.number}; "
-                "differentiate a pass before the next one with the same scratch memory"
-            )
-        gradient = net._backward(gradients[0], inputs, ctx.saved)
-        of_parameters, of_inputs, of_change = ctx.needs_input_grad[:3]
-        return (
-            net._gradient if of_parameters else None,
-            torch.bmm(gradient, net.part("0.weight")) if of_inputs else None,
-            torch.bmm(gradient, change_weight) if of_change else None,
-            None,
-            None,
-            None,
-        )
-
-
-def _views(parts: dict[str, Any], rows: Tensor) -> dict[str, Tensor]:
+def _views(parts: dict[str, Part], rows: Tensor) -> dict[str, Tensor]:
     return {name: rows[:, part.place].unflatten(1, part.shape) for name, part in parts.items()}
 
 

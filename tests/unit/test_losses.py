@@ -12,6 +12,7 @@ from mlagents_marl_plugin.core.losses import (
     soft_update_,
     td_target,
     value_loss,
+    value_loss_gradient,
 )
 
 
@@ -26,6 +27,15 @@ def test_losses_by_hand() -> None:
     prediction, target = torch.tensor([0.0, 0.5, 3.0]), torch.zeros(3)
     assert value_loss(prediction, target, ValueLoss.MSE).tolist() == [0.0, 0.25, 9.0]
     assert value_loss(prediction, target, ValueLoss.HUBER).tolist() == [0.0, 0.125, 2.5]
+
+
+@pytest.mark.parametrize("kind", list(ValueLoss))
+def test_the_gradient_of_a_loss_is_its_own(kind: ValueLoss) -> None:
+    prediction = torch.tensor([-4.0, -0.3, 0.2, 1.7]).requires_grad_()
+    target = torch.tensor([0.0, 0.1, 0.1, 0.0])
+    value_loss(prediction, target, kind).sum().backward()
+    assert prediction.grad is not None
+    torch.testing.assert_close(value_loss_gradient(prediction.detach(), target, kind), prediction.grad)
 
 
 def test_masked_entries_change_a_mean_by_nothing_not_even_nan() -> None:
