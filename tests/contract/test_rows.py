@@ -146,7 +146,9 @@ def test_a_player_that_is_killed(tmp_path: Path, workers: int) -> None:
         tmp_path,
         {"group_size": 2},
         f"--num-envs={workers}",
-        scene=("--crash-after", "150", "--crash-once", str(tmp_path / "crashed")),
+        "--timeout-wait=10",  # the host looks after its players every tenth of that
+        behavior={"max_steps": 12_000},
+        scene=("--crash-after", "100", "--crash-once", str(tmp_path / "crashed")),
     )
     assert (tmp_path / "crashed").exists()
     assert len(list(tmp_path.glob("events-*.jsonl"))) == workers + 1

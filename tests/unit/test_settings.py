@@ -103,7 +103,10 @@ def test_values_as_people_write_them(text, field, value):
         ("stop_when: {window: 5}", "stop_when.threshold: expected a value, got None; add threshold"),
         ("stop_when: {threshold: x}", "stop_when.threshold: expected a number, got 'x'; "),
         ("stop_when: {threshold: 1, metric: best}", "stop_when.metric: expected one of score, score_sum, "),
-        ("stop_when: {threshold: 1, window: 0}", "stop_when.window: expected a whole number >= 1, got 0; try 100"),
+        (
+            "stop_when: {threshold: 1, window: 0}",
+            "stop_when.window: expected a whole number >= 1, got 0; try 100",
+        ),
     ],
 )
 def test_wrong_types(text, message):
