@@ -20,6 +20,7 @@ from mlagents_marl_plugin.adapter.staging import StagingTable
 logger = get_logger(__name__)
 
 LONGEST_DECISION_PERIOD = 64  # Unity's DecisionRequester goes up to 20
+PARDONS = 20  # groups that were too large only because of agents that the host had dropped without a sign
 ENOUGH_IDS = 1024  # to recognise the first ones of a new process
 
 
@@ -79,6 +80,7 @@ class Roster:
         self.workers: dict[int, Worker] = defaultdict(Worker)
         self.first_slot = np.cumsum((0, *layout.members))
         self.departed: list[Departure] = []  # since last asked
+        self._pardons = PARDONS
         self.untracked = 0  # decisions that could not be placed
 
     def tick(self, worker_id: int, team: int) -> Worker:
@@ -193,12 +195,26 @@ class Roster:
                 self._admit(worker_id, worker, team, agent_ids, group_ids)
                 return
             except GroupFull:
-                # While it is not sure who is there, the process may have been replaced once more.
-                if worker.clock >= worker.trusted_from:
+                # Those who are in its way may have been dropped in a reset that left no sign.
+                if self._pardons == 0 or not all(map(self._in_first_step, worker.members.values())):
                     raise
+                self._pardons -= 1
         self.reset()
         worker.called.add(team)
         self._admit(worker_id, worker, team, agent_ids, group_ids)
+
+    def _in_first_step(self, member: Member) -> bool:
+        """Whether no outcome of an agent can have reached the host: it drops such a one without a sign.
+
+        Right after a process was replaced, that takes two requests.
+        """
+        if member.lane < 0:
+            return True
+        staging, lane, slot = self.staging, member.lane, member.slot
+        rows = np.array([*self.lanes.pending[lane], self.lanes.last_delivered[lane, slot]], np.int64)
+        at = rows[staging.alive(rows)] % staging.capacity
+        asked = staging.decided[at, slot] & (staging.step[at] >= member.since)
+        return int(asked.sum()) <= 2 and not staging.delivered[at[asked], slot].any()
 
     def _is_new_process(self, worker: Worker, ids: list[int]) -> bool:
         """Whether an agent id comes a second time, which only a new process does, counting from 0 again.

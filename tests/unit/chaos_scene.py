@@ -17,6 +17,7 @@ class Life:
 
     key: tuple[int, int, int, int]  # process, area, agent, life
     decided: list[int] = field(default_factory=list)  # ticks
+    acted: dict[int, float] = field(default_factory=dict)  # decision -> action
     told: dict[int, tuple[float, float]] = field(default_factory=dict)  # decision -> own and group reward
     end: int | None = None  # the tick at which its end was reported
     fate: int = 0
@@ -62,6 +63,12 @@ class ChaosScene(Scene):
         return self._frame([], asking)
 
     def step(self, actions: Mapping[str, Actions]) -> Frame:
+        for answers in actions.values():
+            for seat, continuous in zip(
+                answers.seat.tolist(), answers.continuous[:, 0].tolist(), strict=True
+            ):
+                life = self._now[seat]
+                life.acted[life.decided[-1]] = continuous
         self.tick += 1
         options, ended, asking = self.options, [], []
         for area in range(options.areas):

@@ -40,7 +40,7 @@ class Table:
         }
 
 
-def check(table: Table, account: Account, actions: dict[tuple, float], posthumous: bool) -> int:
+def check(table: Table, account: Account, posthumous: bool) -> int:
     """Every complete row is what the scene knows; returns how many decisions were compared."""
     compared = 0
     for row in table.complete:
@@ -62,7 +62,7 @@ def check(table: Table, account: Account, actions: dict[tuple, float], posthumou
             life = there[key]
             decision = max(t for t in life.decided if t <= tick)
             assert table.obs[row, slot].tolist() == [*key, decision]
-            assert table.action[row, slot] == pytest.approx(actions[(*key, decision)], abs=1e-6)
+            assert table.action[row, slot] == pytest.approx(life.acted[decision], abs=1e-6)
             own = life.told[decision][0] if decision == tick else 0.0
             groups.add(round(float(table.reward[row, slot]) - own, 4))
             compared += decision == tick
@@ -125,8 +125,7 @@ def run(seed: int, scene: Options, *, workers=1, horizon=8, steps=100, kills=(),
         done = Run(Path(folder), config, manager)
         done.controller._save_models = lambda: None
         done.start()
-    actions = {tuple(int(x) for x in line["obs"]): line["continuous"][0] for line in manager.lines}
-    return done.trainer, Account(processes), actions, manager
+    return done.trainer, Account(processes), manager
 
 
 SCENES = st.builds(
@@ -151,11 +150,9 @@ EXAMPLES = settings(
 @EXAMPLES
 @given(st.integers(0, 1000), SCENES, st.integers(1, 2), st.sampled_from([1, 3, 8, 1000]))
 def test_nothing_is_wrong_and_nothing_is_lost(seed, scene, workers, horizon):
-    trainer, account, actions, manager = run(
-        seed, scene, workers=workers, horizon=horizon, group_size=scene.agents
-    )
+    trainer, account, manager = run(seed, scene, workers=workers, horizon=horizon, group_size=scene.agents)
     table = Table(trainer)
-    compared = check(table, account, actions, posthumous=True)
+    compared = check(table, account, posthumous=True)
     assembler = trainer.assembler
     assert (assembler.rejected, assembler.dropped, trainer.roster.untracked) == (0, 0, 0)
     # What is missing is under way: decisions whose group's step is not over or was not yet handed over.
@@ -177,10 +174,10 @@ def test_nothing_is_wrong_and_nothing_is_lost(seed, scene, workers, horizon):
     st.sets(st.integers(1, 95), max_size=3),
 )
 def test_processes_that_die_and_resets_leave_no_wrong_row(seed, scene, workers, horizon, kills, resets):
-    trainer, account, actions, manager = run(
+    trainer, account, manager = run(
         seed, scene, workers=workers, horizon=horizon, kills=kills, resets=resets, group_size=scene.agents
     )
-    check(Table(trainer), account, actions, posthumous=True)
+    check(Table(trainer), account, posthumous=True)
 
 
 @EXAMPLES
@@ -194,8 +191,8 @@ def test_processes_that_die_and_resets_leave_no_wrong_row(seed, scene, workers, 
 )
 def test_consecutive_courts_without_group_ids(seed, areas, agents, workers, horizon, kills):
     scene = Options(areas=areas, agents=agents, group_ids=False, death=0.0, over=0.15)
-    trainer, account, actions, manager = run(
+    trainer, account, manager = run(
         seed, scene, workers=workers, horizon=horizon, kills=kills, group_size=agents, grouping="consecutive"
     )
-    compared = check(Table(trainer), account, actions, posthumous=False)
+    compared = check(Table(trainer), account, posthumous=False)
     assert compared > 0.3 * len(manager.lines) or len(kills) > 0
