@@ -78,7 +78,6 @@ class MarlPolicy(Policy):
         spec = behavior_spec.action_spec
         self.layout = ActionLayout(spec.continuous_size, tuple(int(size) for size in spec.discrete_branches))
         self._no_previous_action = np.zeros((1, spec.discrete_size), np.int32)
-        self._outcome_of: list | None = None  # whom the host is taking an experience down of
         self._room = 64  # rows of what it looks up
 
     @timed
@@ -179,30 +178,21 @@ class MarlPolicy(Policy):
         return 1.0 - np.concatenate(requests.action_mask, axis=1).astype(np.float32)
 
     def remove_memories(self, agent_ids: list) -> None:
-        """The host's sign that an agent has ended, or was dropped in a reset of all processes.
-
-        One that ends is asked for its previous action right before, for its last experience.
-        """
+        """The host's sign that agents have ended, or were dropped in a reset."""
         super().remove_memories(agent_ids)
-        ended, self._outcome_of = agent_ids == self._outcome_of, None
         with self.table.lock:
             roster = self.table.roster
             if roster is None:
                 return
-            if not ended:
-                roster.reset()
             for global_id in agent_ids:
                 worker, agent = global_id[len("agent_") :].split("-", 1)
                 roster.leave(int(worker), int(agent))
 
     # The host's previous action is row 0's for every agent; nothing here reads it.
     def save_previous_action(self, agent_ids: list, action_tuple: ActionTuple) -> None:
-        """The host has taken a step's experiences down."""
-        self._outcome_of = None
+        return
 
     def retrieve_previous_action(self, agent_ids: list) -> np.ndarray:
-        """Asked when the host takes an agent's experience down."""
-        self._outcome_of = agent_ids
         return self._no_previous_action
 
     def remove_previous_action(self, agent_ids: list) -> None:

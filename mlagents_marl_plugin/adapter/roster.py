@@ -20,12 +20,6 @@ from mlagents_marl_plugin.adapter.staging import StagingTable
 logger = get_logger(__name__)
 
 LONGEST_DECISION_PERIOD = 64  # Unity's DecisionRequester goes up to 20
-PARDONS = 20  # groups that were too large only because of agents that the host had dropped without a sign
-ENOUGH_IDS = 1024  # to recognise the first ones of a new process
-
-
-class GroupFull(UnityTrainerException):
-    """A group of the scene has more agents than the settings say."""
 
 
 class Member(NamedTuple):
@@ -58,7 +52,6 @@ class Worker:
     # This step's new lanes and their agents' ids.
     cohort: list[tuple[int, list[int]]] = field(default_factory=list)
     cohorts: int = 0  # generations of agents that were grouped by consecutive ids
-    first_ids: set[int] = field(default_factory=set)  # the first that there were since the last reset
     reset_at: int = -1  # the clock of the first step after the last reset
     trusted_from: int = 0  # the clock before which it was not sure who was there
 
@@ -80,7 +73,6 @@ class Roster:
         self.workers: dict[int, Worker] = defaultdict(Worker)
         self.first_slot = np.cumsum((0, *layout.members))
         self.departed: list[Departure] = []  # since last asked
-        self._pardons = PARDONS
         self.untracked = 0  # decisions that could not be placed
 
     def tick(self, worker_id: int, team: int) -> Worker:
@@ -113,7 +105,7 @@ class Roster:
             empty = np.zeros(0, np.int64)
             return empty, empty
         if not all(agent in worker.members for agent in ids):
-            self._welcome(worker_id, worker, team, agent_ids, group_ids)
+            self._admit(worker_id, worker, team, agent_ids, group_ids)
         places = np.array([worker.members[agent] for agent in ids], np.int64)
         lanes, slots = places[:, 0], places[:, 1]
         known = lanes >= 0
@@ -170,7 +162,12 @@ class Roster:
             worker.reset_at, worker.cohorts = worker.clock, 0
             worker.called.clear()
             worker.cohort.clear()
-            worker.first_ids.clear()
+
+    def reset_in_order(self) -> None:
+        """As `reset`, and the host hands on the first step before the second, so nothing is lost."""
+        self.reset()
+        for worker in self.workers.values():
+            worker.reset_at = -1
 
     def _let_silent_go(self, worker_id: int, worker: Worker, team: int, ids: list[int]) -> None:
         """Of one that ends in its first step after a process was replaced, the host does not tell.
@@ -183,54 +180,16 @@ class Roster:
         begun = [agent for agent, m in there if m.since == worker.reset_at and first <= m.slot < last]
         for agent in set(begun).difference(ids):
             worker.trusted_from = worker.clock + LONGEST_DECISION_PERIOD
-            worker.first_ids.discard(agent)
+            lane = worker.members[agent].lane
+            if lane >= 0:
+                self.staging.broken[self.lanes.row[lane] % self.staging.capacity] = True
             self.leave(worker_id, agent)
-
-    def _welcome(
-        self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
-    ) -> None:
-        """Give every agent that is not known a place, once those are gone whom only a new process can replace."""
-        if not self._is_new_process(worker, agent_ids.tolist()):
-            try:
-                self._admit(worker_id, worker, team, agent_ids, group_ids)
-                return
-            except GroupFull:
-                # Those who are in its way may have been dropped in a reset that left no sign.
-                if self._pardons == 0 or not all(map(self._in_first_step, worker.members.values())):
-                    raise
-                self._pardons -= 1
-        self.reset()
-        worker.called.add(team)
-        self._admit(worker_id, worker, team, agent_ids, group_ids)
-
-    def _in_first_step(self, member: Member) -> bool:
-        """Whether no outcome of an agent can have reached the host: it drops such a one without a sign.
-
-        Right after a process was replaced, that takes two requests.
-        """
-        if member.lane < 0:
-            return True
-        staging, lane, slot = self.staging, member.lane, member.slot
-        rows = np.array([*self.lanes.pending[lane], self.lanes.last_delivered[lane, slot]], np.int64)
-        at = rows[staging.alive(rows)] % staging.capacity
-        asked = staging.decided[at, slot] & (staging.step[at] >= member.since)
-        return int(asked.sum()) <= 2 and not staging.delivered[at[asked], slot].any()
-
-    def _is_new_process(self, worker: Worker, ids: list[int]) -> bool:
-        """Whether an agent id comes a second time, which only a new process does, counting from 0 again.
-
-        Of a process that died before any of its present agents had finished an experience, the host gives no
-        other sign.
-        """
-        return any(agent in worker.first_ids and agent not in worker.members for agent in ids)
 
     def _admit(
         self, worker_id: int, worker: Worker, team: int, agent_ids: np.ndarray, group_ids: np.ndarray
     ) -> None:
         new = [index for index, agent in enumerate(agent_ids.tolist()) if agent not in worker.members]
         new.sort(key=lambda index: agent_ids[index])
-        if len(worker.first_ids) < ENOUGH_IDS:
-            worker.first_ids.update(agent_ids[new].tolist())
         if self.layout.grouping == Grouping.CONSECUTIVE:
             self._admit_consecutive(worker_id, worker, team, agent_ids[new])
             return
@@ -270,7 +229,7 @@ class Roster:
         first, last = self.first_slot[team], self.first_slot[team + 1]
         free = np.flatnonzero(~self.lanes.present[lane, first:last])
         if len(free) == 0:
-            raise GroupFull(
+            raise UnityTrainerException(
                 f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
                 f"{last - first} agents, got one more (agent {agent}); set the largest number of agents "
                 f"that a group of the scene can have"

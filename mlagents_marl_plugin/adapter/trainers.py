@@ -30,6 +30,7 @@ from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, decide_
 from mlagents_marl_plugin.adapter.metrics import Reporter
 from mlagents_marl_plugin.adapter.model_files import ModelFiles
 from mlagents_marl_plugin.adapter.policy import MarlPolicy, Table
+from mlagents_marl_plugin.adapter.restarts import on_restart
 from mlagents_marl_plugin.adapter.roster import Departure, Roster
 from mlagents_marl_plugin.adapter.scores import ScoreBoard
 from mlagents_marl_plugin.adapter.settings import SlotsBy, check_supported
@@ -83,6 +84,7 @@ class OffPolicyMarlTrainer(RLTrainer):
         self._debt_paid = 0
         self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._resumed = self._read_checkpoint()
+        on_restart(self._player_restarted)
 
     # --- the host's life cycle --------------------------------------------------------------------
 
@@ -146,10 +148,19 @@ class OffPolicyMarlTrainer(RLTrainer):
     def should_still_train(self) -> bool:
         return super().should_still_train and self.board.stopped_at is None
 
+    def _player_restarted(self) -> None:
+        with self.table.lock:
+            if self.table.roster is not None:
+                self.table.roster.reset()
+                logger.info(f"{self.brain_name}: a player was replaced; what was under way is left out.")
+
     def end_episode(self) -> None:
-        """The scene was reset; what was under way is given up when its agents are found to have left."""
+        """The host has reset the scene, for a new lesson say."""
         super().end_episode()
         self._reward_sums.clear()
+        with self.table.lock:
+            if self.table.roster is not None:
+                self.table.roster.reset_in_order()
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Sources:
     DDPG    Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -86,6 +86,10 @@ class MaddpgLearner:
         self._updates = 0
         self._last_critic: CriticStep | None = None
         self._last_actor: ActorStep | None = None
+        columns = [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
+        columns += [size for role in spec.roles for size in [role.action.size] * role.num_slots]
+        slots = [slot % spec.num_slots for slot, size in enumerate(columns) for _ in range(size)]
+        self._slot_of_column = torch.tensor(slots, device=self.device)  # [I]
         self._updates_without_gradient = torch.zeros(spec.num_slots, dtype=torch.int64, device=self.device)
 
         weights = torch.Generator("cpu").manual_seed(seed)
@@ -130,18 +134,17 @@ class MaddpgLearner:
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """One step of all critics and, every ``policy_delay`` steps, of all actors and targets."""
-        joint, next_joint = self._joint_inputs(batch)  # [B, I] each
-        self._update_critics(batch, joint, next_joint)
+        joint = self._joint_input(batch.obs, batch.action, batch.agent_mask)  # [B, I]
+        self._update_critics(batch, joint)
         self._updates += 1
         if self._updates % self.config.policy_delay == 0:
             self._update_actors(batch, joint)
             self._update_targets()
 
-    def _update_critics(self, batch: Batch, joint: Tensor, next_joint: Tensor) -> None:
+    def _update_critics(self, batch: Batch, joint: Tensor) -> None:
         """Minimise the mean of ``loss(Q_i(x, a_1..a_N) - y_i)``, per critic (Lowe et al. 2017, eq. 6)."""
         config = self.config
-        self._write_target_action(batch, next_joint)
-        next_q = self.target_critic(next_joint).amin(0)  # [C, B, N] -> [B, N]
+        next_q = self.target_critic(self._next_joint_input(batch)).amin(0)  # [C, B, N] -> [B, N]
         target = td_target(batch.reward, next_q, batch.bootstrap)
         target.masked_fill_(batch.value_mask == 0, 0.0)
         q = self.critic(joint, self._batch_norm_rows(batch.value_mask))  # [C, B, N]
@@ -160,16 +163,13 @@ class MaddpgLearner:
         config = self.config
         raw = self.actor(joint, self.spec, self._batch_norm_rows(batch.agent_mask))
         weight = self._sample_weight(batch.agent_mask, config.share_actor, one_network=False)
-        leaves = [role_raw.requires_grad_() for role_raw in raw]
-        with torch.enable_grad():  # for the few operations between the actors' outputs and their actions
-            own = self._relaxed(leaves, batch)
-        q = self.critic.with_own_action(joint, [action.detach() for action in own])  # [B, N]
-        of_own = self.critic.own_action_gradient(-weight)
-        of_raw = torch.autograd.grad(own, leaves, of_own)
-        raw = [role_raw.detach() for role_raw in raw]
-        for i, gradient in enumerate(of_raw):
+        own, pullbacks = self._own_actions(raw, batch)
+        q = self.critic.with_own_action(joint, own)  # [B, N]
+        of_raw = []
+        for i, of_own in enumerate(self.critic.own_action_gradient(-weight)):
             strength = 2.0 * config.logit_regularisation / raw[i].shape[-1]
-            gradient.addcmul_(raw[i], weight[:, self.spec.slots(i)].unsqueeze(-1), value=strength)
+            of_size = weight[:, self.spec.slots(i)].unsqueeze(-1)  # [B, N] -> [B, n, 1]
+            of_raw.append(pullbacks[i](of_own).addcmul_(raw[i], of_size, value=strength))
         self.actor.backward(of_raw)
         norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.actor.nets]
         self._actor_optimiser.step()
@@ -185,53 +185,48 @@ class MaddpgLearner:
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
-    def _joint_inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What critics read now and next, [B, I] each: observations, normalised, then actions; 0 where
-        absent.
-
-        The next actions are left open.
-        """
-        spec, num_obs = self.spec, self.spec.obs_size
-        both = batch.obs.new_empty(2, len(batch.obs), num_obs + spec.action_size)
-        joint, next_joint = both[0], both[1]
-        joint[:, :num_obs], joint[:, num_obs:] = batch.obs, batch.action
-        next_joint[:, :num_obs] = batch.next_obs
-        absent = (
-            torch.stack([batch.agent_mask, batch.next_agent_mask]).eq_(0).bool().unsqueeze(-1)
-        )  # [2, B, N, 1]
+    def _joint_input(self, obs: Tensor, action: Tensor, agent_mask: Tensor) -> Tensor:
+        """What critics read, [B, I]: joint observation, normalised, and joint action; 0 where absent."""
+        joint = torch.cat([obs, action], 1)
         for i, normaliser in enumerate(self._normalisers):
-            obs, role_absent = spec.role_obs(both, i), absent[:, :, spec.slots(i)]
             if normaliser is not None:
-                normaliser.normalise_(obs)
-            obs.masked_fill_(role_absent, 0.0)
-            spec.role_action(joint[:, num_obs:], i).masked_fill_(role_absent[0], 0.0)
-        return joint, next_joint
+                normaliser.normalise_(self.spec.role_obs(joint, i))
+        absent = (agent_mask == 0).index_select(1, self._slot_of_column)  # [B, N] -> [B, I]
+        return joint.masked_fill_(absent, 0.0)
 
-    def _write_target_action(self, batch: Batch, next_joint: Tensor) -> None:
-        """Put what the target actors do next into its place; smoothed with noise as in TD3 (eq. 14)."""
-        place = next_joint[:, self.spec.obs_size :]
-        for i, raw in enumerate(self.target_actor(next_joint, self.spec)):
-            layout = self.spec.roles[i].action
+    def _next_joint_input(self, batch: Batch) -> Tensor:
+        """The successor's joint input, [B, I], with the target actors' actions; smoothed as in TD3 (eq. 14)."""
+        # The actions taken are there to be overwritten.
+        joint = self._joint_input(batch.next_obs, batch.action, batch.next_agent_mask)
+        for i, raw in enumerate(self.target_actor(joint, self.spec)):
+            layout, slots = self.spec.roles[i].action, self.spec.slots(i)
             allowed = self.spec.role_allowed(batch.next_allowed, i)
             action = actions.sample(layout, raw, allowed, self._generator)
             if self.config.target_noise > 0.0 and layout.continuous:
                 self._smooth_(action[..., : layout.continuous])
-            absent = batch.next_agent_mask[:, self.spec.slots(i)].unsqueeze(-1) == 0  # [B, n, 1]
-            self.spec.role_action(place, i).copy_(action.masked_fill_(absent, 0.0))
+            absent = (batch.next_agent_mask[:, slots] == 0).unsqueeze(-1)  # [B, n, 1]
+            place = self.spec.role_action(joint[:, self.spec.obs_size :], i)
+            place.copy_(action.masked_fill_(absent, 0.0))
+        return joint
 
     def _smooth_(self, action: Tensor) -> None:
         noise = torch.randn(action.shape, generator=self._generator, device=self.device)
         limit = self.config.target_noise_clip
         action.add_(noise.mul_(self.config.target_noise).clamp_(-limit, limit)).clamp_(-1.0, 1.0)
 
-    def _relaxed(self, raw: list[Tensor], batch: Batch) -> list[Tensor]:
-        """What each slot would do now, with a gradient, per role [B, N_role, A]."""
-        relaxed = []
+    def _own_actions(
+        self, raw: list[Tensor], batch: Batch
+    ) -> tuple[list[Tensor], list[Callable[[Tensor], Tensor]]]:
+        """What each slot would do now, per role [B, N_role, A], and the way of gradients back to ``raw``."""
+        own, pullbacks = [], []
         for i, role in enumerate(self.spec.roles):
-            allowed = self.spec.role_allowed(batch.allowed, i)
-            temperature = self.config.gumbel_temperature
-            relaxed.append(actions.relaxed(role.action, raw[i], allowed, temperature, self._generator))
-        return relaxed
+            allowed, temperature = self.spec.role_allowed(batch.allowed, i), self.config.gumbel_temperature
+            action, pullback = actions.relaxed_with_pullback(
+                role.action, raw[i], allowed, temperature, self._generator
+            )
+            own.append(action)
+            pullbacks.append(pullback)
+        return own, pullbacks
 
     def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
         return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None

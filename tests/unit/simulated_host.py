@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from mlagents.plugins.trainer_type import register_trainer_plugins
+from mlagents.trainers import subprocess_env_manager
 from mlagents.trainers.action_info import ActionInfo
 from mlagents.trainers.env_manager import EnvironmentStep, EnvManager
 from mlagents.trainers.environment_parameter_manager import EnvironmentParameterManager
@@ -179,6 +180,7 @@ class SceneManager(EnvManager):
         if self.steps in self.kill_at:
             number = self.kill_at[self.steps]
             self.waiting.discard(number)
+            subprocess_env_manager.logger.warning(f"Restarting worker[{number}] after 'a test'")
             self.ended.append(self.workers[number])
             self.workers[number] = Worker(self.make_scene(number))
             self.reset()

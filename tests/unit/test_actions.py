@@ -130,6 +130,18 @@ def test_relaxed_gradients_are_finite_whatever_is_forbidden(temperature: float) 
     assert raw.grad is not None and bool(raw.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("layout", [ActionLayout(2), LAYOUT, ActionLayout(0, (3,))])
+def test_the_pullback_is_the_gradient_of_the_same_draw(layout: ActionLayout) -> None:
+    raw = torch.randn(6, layout.size, generator=generator(1)).requires_grad_()
+    allowed, weight = random_mask(layout, 6), torch.randn(6, layout.size, generator=generator(2))
+    recorded = actions.relaxed(layout, raw, allowed, 0.7, generator(3))
+    with torch.no_grad():
+        action, pullback = actions.relaxed_with_pullback(layout, raw, allowed, 0.7, generator(3))
+        gradient = pullback(weight)
+    assert torch.equal(action, recorded)
+    torch.testing.assert_close(gradient, torch.autograd.grad(recorded, raw, weight)[0])
+
+
 def test_continuous_actions_alone_need_no_mask() -> None:
     layout = ActionLayout(3)
     raw = torch.randn(2, 5, 3, generator=generator(), requires_grad=True)

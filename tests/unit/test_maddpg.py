@@ -213,7 +213,8 @@ def test_target_actions_are_smoothed_within_their_range() -> None:
 
     def next_action(noise: float, clip: float) -> Tensor:
         learner = make(spec, Matd3Config(target_noise=noise, target_noise_clip=clip))
-        return recorded(learner, random_batch(spec, 200))[1].joint[0][:, spec.obs_size :]
+        asked = recorded(learner, random_batch(spec, 200))[1]
+        return asked.joint[0][:, spec.obs_size :]
 
     exact, noisy = next_action(0.0, 0.5), next_action(0.3, 0.4)
     assert 0.2 < (noisy - exact).std() < 0.3

@@ -282,32 +282,6 @@ def test_a_reset_lets_everybody_go():
     assert not any(worker.members or worker.lanes for worker in roster.workers.values())
 
 
-def test_a_process_that_died_in_its_agents_first_step_is_noticed():
-    roster = make(Grouping.WORKER, 2)
-    place(roster, [0, 1])
-    for agent in (0, 1):
-        roster.leave(0, agent)
-    place(roster, [2, 3])
-    roster.departed.clear()
-    lanes, slots = place(roster, [0, 1])
-    assert slots == [0, 1]
-    assert [gone.agent for gone in roster.departed] == [2, 3]
-    assert lanes[0] != roster.staging.lane[0]
-
-
-def test_agents_that_begin_one_after_the_other_are_no_new_process():
-    roster = make(GROUPED, 3)
-    place(roster, [0], [1])
-    place(roster, [1], [1])
-    place(roster, [2], [1])
-    assert not roster.departed
-    roster = make(GROUPED, 3)
-    place(roster, [5], [1])
-    place(roster, [5], [1])
-    place(roster, [2], [1])
-    assert not roster.departed
-
-
 def test_lanes_are_used_again():
     roster = make(GROUPED, 1)
     for life in range(1000):
