@@ -1,90 +1,121 @@
-"""Updates per second of CPU time of the MADDPG learner alone, beside what the machine's matrix products allow.
+"""Updates per second of the MADDPG learner alone, beside the machine's matrix products and other libraries.
 
-    uv run python benchmarks/learner_speed.py [--repeats 5] [--threads 1] [--device cpu]
+    uv run python benchmarks/learner_speed.py [--peer agilerl=PYTHON] [--peer torchrl=PYTHON] [--device cuda]
 
-Shipped defaults (clipping and all) but separate actors and critics, observation 24, action 2, networks 2 x 128, replay
-sampling included. The bound is the arithmetic of an update divided by the rate of a batched product of its size,
-measured in turns with the learner, so that a busy machine slows both.
+Shipped defaults (clipping and all) but separate actors and critics, observation 24, action 2, networks 2 x 128, drawing
+the batch included; per second of CPU time on the CPU, where other processes do not count, of wall time on a GPU. Every
+library runs in an interpreter of its own, in turns with ours; a ratio is the median over the turns. The peers'
+environments are made like this (they need different versions of a library):
+
+    python3.11 -m venv agilerl && agilerl/bin/pip install torch==2.13.0 agilerl==2.58.0 peft
+    python3.11 -m venv torchrl && torchrl/bin/pip install torch==2.13.0 torchrl==0.14.1
+
+The table is printed and written to benchmarks/results/learner_speed_<device>.md.
 """
 
 import argparse
+import json
+import os
 import statistics
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from pathlib import Path
 
-import torch
-
-from mlagents_marl_plugin.algorithms import ALGORITHMS
-from mlagents_marl_plugin.core.networks import Sharing
-from mlagents_marl_plugin.core.replay import Replay
-from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
-
-SIZES = [(2, 256), (2, 1024), (8, 256), (32, 256)]
-OBS, ACTION, HIDDEN = 24, 2, 128
-CAPACITY = 20_000
-SECONDS = 1.0
-
-
-def flops(agents: int, batch: int) -> float:
-    """Floating-point operations in the matrix products of one MADDPG update."""
-    actor = OBS * HIDDEN + HIDDEN * HIDDEN + HIDDEN * ACTION
-    first = agents * (OBS + ACTION) * HIDDEN
-    critic = first + HIDDEN * HIDDEN + HIDDEN
-    own = HIDDEN * HIDDEN + HIDDEN + ACTION * HIDDEN
-    products = actor + critic + (3 * critic - first) + (3 * actor - OBS * HIDDEN) + critic + own
-    return 2.0 * products * agents * batch
+FOLDER = Path(__file__).parent
+SIZES = {"cpu": [(2, 256), (2, 1024), (8, 256), (32, 256)], "cuda": [(2, 256), (32, 1024)]}
+BOUND = "products"
+PROGRAMS = {
+    "ours": "ours.py",
+    BOUND: "products.py",
+    "agilerl": "agilerl_maddpg.py",
+    "torchrl": "torchrl_maddpg.py",
+}
 
 
-def learner_update(agents: int, batch: int, device: torch.device) -> Callable[[], None]:
-    """One update, its batch drawn from a full replay of random steps."""
-    entry = ALGORITHMS["maddpg"]
-    config = entry.config(batch_size=batch, share_actor=Sharing.SEPARATE, share_critic=Sharing.SEPARATE)
-    spec = GroupSpec((RoleSpec("Agent", agents, ((OBS,),), ActionLayout(ACTION)),))
-    learner = entry.learner(
-        spec,
-        config,
-        hidden_units=HIDDEN,
-        num_layers=2,
-        normalize=False,
-        discount=0.99,
-        device=device,
-        seed=1,
-    )
-    replay = Replay(spec, CAPACITY, device)
-    replay.append(torch.randn(CAPACITY, spec.obs_size), torch.ones(CAPACITY, agents), torch.ones(CAPACITY, 0))
-    rows = torch.arange(CAPACITY - 1)
-    shape = (CAPACITY - 1, agents)
-    replay.complete(
-        rows,
-        torch.rand(CAPACITY - 1, spec.action_size) * 2 - 1,
-        torch.randn(shape),
-        torch.ones(shape),
-        (torch.rand(shape) < 0.01).float(),
-        rows + 1,
-        torch.zeros(CAPACITY - 1),
-    )
-    return lambda: learner.update(replay.sample(batch, config.n_step, learner.discount))
+class Program:
+    """One library at one size, waiting to be told to measure."""
+
+    def __init__(self, name: str, python: str, agents: int, batch: int, options: argparse.Namespace) -> None:
+        command = [python, str(FOLDER / "peers" / PROGRAMS[name]), str(agents), str(batch)]
+        command += [f"--threads={options.threads}", f"--device={options.device}"]
+        threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **threads},
+        )
+        self._failure = (
+            f"{name}: expected a program that measures, it ended; run {' '.join(command)} to see why"
+        )
+        self.about = self._read()
+
+    def rate(self, seconds: float) -> float:
+        """Updates per second."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        return float(self._read()["rate"])
+
+    def end(self) -> None:
+        """Close the program."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+    def _read(self) -> dict[str, str]:
+        """The next line of JSON; libraries print other things too."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, str] = json.loads(line)
+                return answer
+        raise SystemExit(self._failure)
 
 
-def product(agents: int, batch: int, device: torch.device) -> tuple[Callable[[], None], float]:
-    """A batched product of a hidden layer's size, and its operations."""
-    left = torch.randn(agents, batch, HIDDEN, device=device)
-    right, out = torch.randn(agents, HIDDEN, HIDDEN, device=device), torch.empty_like(left)
-    return lambda: torch.bmm(left, right, out=out), 2.0 * agents * batch * HIDDEN * HIDDEN
+def measure(
+    agents: int, batch: int, peers: dict[str, str], options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Rates of everybody, one per turn; prints who takes part."""
+    interpreters = {"ours": sys.executable, BOUND: sys.executable, **peers}
+    programs = {name: Program(name, python, agents, batch, options) for name, python in interpreters.items()}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(options.pairs):
+        for name, program in programs.items():
+            rates[name].append(program.rate(options.seconds))
+    options.about = {name: program.about for name, program in programs.items()}
+    for program in programs.values():
+        program.end()
+    return rates
 
 
-def rate(function: Callable[[], None], device: torch.device) -> float:
-    """Calls per second: of CPU time on the CPU, of wall time on a GPU."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    function()
-    calls, begin = 0, clock()
-    while clock() - begin < SECONDS:
-        for _ in range(5):
-            function()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        calls += 5
-    return calls / (clock() - begin)
+def row(agents: int, batch: int, rates: dict[str, list[float]]) -> str:
+    """A line of the table."""
+    ours = rates["ours"]
+    cells = [f"{agents}, {batch}", f"{statistics.median(ours):.4g}"]
+    for name, others in rates.items():
+        if name != "ours":
+            ratio = statistics.median(mine / other for mine, other in zip(ours, others, strict=True))
+            share = f"{ratio:.0%}" if name == BOUND else f"{ratio:.2f} x"
+            cells += [f"{statistics.median(others):.4g}", share]
+    return f"| {' | '.join(cells)} |"
+
+
+def head(peers: dict[str, str], options: argparse.Namespace) -> list[str]:
+    """What was measured with what."""
+    unit = "CPU-second" if options.device == "cpu" else "second"
+    about = [f"{found['name']} (torch {found['torch']})" for found in options.about.values()]
+    columns = ["agents, batch", f"updates per {unit}", "matrix products allow", "share of that"]
+    for name in peers:
+        columns += [options.about[name]["name"], "ours to that"]
+    return [
+        f"On {options.device}, {options.threads} thread(s), median of {options.pairs} turns: {', '.join(about)}.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
+    ]
 
 
 def main() -> None:
@@ -92,30 +123,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="per turn")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=list(SIZES))
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    print(
-        f"torch {torch.__version__}, {options.device}, {options.threads} thread(s), median of {options.repeats}"
-    )
-    print(
-        "| agents, batch | updates/s | bound by matrix products | share of the bound |\n| --- | --- | --- | --- |"
-    )
-    for agents, batch in SIZES:
-        update = learner_update(agents, batch, device)
-        multiply, operations = product(agents, batch, device)
-        updates, bounds = [], []
-        for _ in range(options.repeats):
-            updates.append(rate(update, device))
-            bounds.append(rate(multiply, device) * operations / flops(agents, batch))
-        share = statistics.median(u / b for u, b in zip(updates, bounds, strict=True))
-        print(
-            f"| {agents}, {batch} | {statistics.median(updates):.1f} | {statistics.median(bounds):.1f} | {share:.0%} |",
-            flush=True,
-        )
+    peers = dict(text.partition("=")[::2] for text in options.peer)
+    for name, python in peers.items():
+        if name not in ("agilerl", "torchrl") or not python:
+            parser.error(f"--peer: expected agilerl=PYTHON or torchrl=PYTHON, got {name}={python}")
+    rows = []
+    for agents, batch in SIZES[options.device]:
+        rates = measure(agents, batch, peers, options)
+        rows.append(row(agents, batch, rates))
+        print(rows[-1] if len(rows) > 1 else "\n".join([*head(peers, options), rows[0]]), flush=True)
+    output = options.output or FOLDER / "results" / f"learner_speed_{options.device}.md"
+    output.write_text("\n".join([*head(peers, options), *rows, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
