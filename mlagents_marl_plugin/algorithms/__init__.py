@@ -12,6 +12,17 @@ from mlagents_marl_plugin.algorithms.maddpg import (
     Matd3Config,
     Matd3SharedConfig,
 )
+from mlagents_marl_plugin.algorithms.mappo import (
+    Ia2cConfig,
+    Ia2cSharedConfig,
+    IppoConfig,
+    IppoSharedConfig,
+    Maa2cConfig,
+    Maa2cSharedConfig,
+    MappoConfig,
+    MappoLearner,
+    MappoSharedConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,7 @@ class Algorithm:
     learner: Callable[
         ..., Any
     ]  # (spec, config, *, hidden_units, num_layers, normalize, discount, device, seed)
-    data_regime: str  # "off_policy": batches from a replay
+    data_regime: str  # "off_policy": batches from a replay; "on_policy": what was just played
     supports_continuous: bool
     supports_discrete: bool
     paper: str
@@ -37,8 +48,16 @@ def _maddpg(config: type, paper: str) -> Algorithm:
     return Algorithm(config, MaddpgLearner, "off_policy", True, True, paper)
 
 
+def _mappo(config: type, paper: str) -> Algorithm:
+    return Algorithm(config, MappoLearner, "on_policy", True, True, paper)
+
+
 _MADDPG = "https://arxiv.org/abs/1706.02275"
 _MATD3 = "https://arxiv.org/abs/1910.01465"
+_MAPPO = "https://arxiv.org/abs/2103.01955"
+_IPPO = "https://arxiv.org/abs/2011.09533"
+_MAA2C = "https://arxiv.org/abs/2006.07869"
+_IA2C = "https://arxiv.org/abs/1602.01783"
 
 ALGORITHMS: dict[str, Algorithm] = {
     "maddpg": _maddpg(MaddpgConfig, _MADDPG),
@@ -46,4 +65,12 @@ ALGORITHMS: dict[str, Algorithm] = {
     "matd3": _maddpg(Matd3Config, _MATD3),
     "matd3_shared": _maddpg(Matd3SharedConfig, _MATD3),
     "iddpg": _maddpg(IddpgConfig, "https://arxiv.org/abs/1509.02971"),
+    "mappo": _mappo(MappoConfig, _MAPPO),
+    "mappo_shared": _mappo(MappoSharedConfig, _MAPPO),
+    "ippo": _mappo(IppoConfig, _IPPO),
+    "ippo_shared": _mappo(IppoSharedConfig, _IPPO),
+    "maa2c": _mappo(Maa2cConfig, _MAA2C),
+    "maa2c_shared": _mappo(Maa2cSharedConfig, _MAA2C),
+    "ia2c": _mappo(Ia2cConfig, _IA2C),
+    "ia2c_shared": _mappo(Ia2cSharedConfig, _IA2C),
 }

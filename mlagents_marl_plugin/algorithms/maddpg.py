@@ -30,7 +30,7 @@ from mlagents_marl_plugin.core.losses import (
     value_loss_gradient,
 )
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
-from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
+from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
@@ -149,7 +149,7 @@ class MaddpgLearner:
         target.masked_fill_(batch.value_mask == 0, 0.0)
         q = self.critic(joint, self._batch_norm_rows(batch.value_mask))  # [C, B, N]
         one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
-        weight = self._sample_weight(batch.value_mask, config.share_critic, one_network)
+        weight = mean_weight(self.spec, batch.value_mask, config.share_critic, one_network)
         self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
         norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.critic.nets]
         self._critic_optimiser.step()
@@ -162,7 +162,7 @@ class MaddpgLearner:
         """
         config = self.config
         raw = self.actor(joint, self.spec, self._batch_norm_rows(batch.agent_mask))
-        weight = self._sample_weight(batch.agent_mask, config.share_actor, one_network=False)
+        weight = mean_weight(self.spec, batch.agent_mask, config.share_actor, one_network=False)
         own, pullbacks = self._own_actions(raw, batch)
         q = self.critic.with_own_action(joint, own)  # [B, N]
         of_raw = []
@@ -230,16 +230,6 @@ class MaddpgLearner:
 
     def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
         return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None
-
-    def _sample_weight(self, mask: Tensor, sharing: Sharing, one_network: bool) -> Tensor:
-        """Weights [B, N] that make a sum the mean over each network's valid rows, added over networks."""
-        count = mask.sum(0)  # [N]
-        if one_network:
-            count = count.sum()
-        elif sharing is not Sharing.SEPARATE:
-            per_role = [count[self.spec.slots(i)] for i in range(len(self.spec.roles))]
-            count = torch.cat([c.sum().expand_as(c) for c in per_role])
-        return mask / count.clamp_min(1.0)
 
     def is_finite(self) -> bool:
         """Whether all weights of actors and critics are finite. Waits for the device."""

@@ -18,19 +18,24 @@ from torch import Tensor
 from mlagents_marl_plugin.core.types import ActionLayout
 
 
-def mode(layout: ActionLayout, raw: Tensor, allowed: Tensor) -> Tensor:
+def mode(layout: ActionLayout, raw: Tensor, allowed: Tensor, squash: bool = True) -> Tensor:
     """The greedy action: tanh, and the permitted choice with the largest logit in every branch.
 
     Args:
         raw: [..., layout.size].
         allowed: [..., num_choices] or [..., 0].
+        squash: whether continuous values are bounded by tanh, or by cutting them off at -1 and 1.
 
     Returns:
         [..., layout.size] encoded action. Only its continuous part carries a gradient.
     """
-    return _assemble(
-        layout, raw, _forbid(layout, raw[..., layout.continuous :], allowed), _one_hot_of_largest
-    )
+    if not squash:
+        values = raw[..., : layout.continuous].clamp(-1.0, 1.0)
+        if not layout.branches:
+            return values
+        score = forbid(layout, raw[..., layout.continuous :], allowed)
+        return torch.cat([values, *(_one_hot_of_largest(branch) for branch in by_branch(layout, score))], -1)
+    return _assemble(layout, raw, forbid(layout, raw[..., layout.continuous :], allowed), _one_hot_of_largest)
 
 
 def sample(
@@ -51,7 +56,7 @@ def sample(
     if not layout.branches:
         return torch.tanh(raw)
     logit = raw[..., layout.continuous :]
-    score = _forbid(layout, logit + _gumbel(logit, generator), allowed)
+    score = forbid(layout, logit + _gumbel(logit, generator), allowed)
     return _assemble(layout, raw, score, _one_hot_of_largest)
 
 
@@ -81,7 +86,7 @@ def relaxed(
     if not layout.branches:
         return torch.tanh(raw)
     logit = raw[..., layout.continuous :]
-    score = _forbid(layout, (logit + _gumbel(logit, generator)) / temperature, allowed)
+    score = forbid(layout, (logit + _gumbel(logit, generator)) / temperature, allowed)
     return _assemble(layout, raw, score, _straight_through)
 
 
@@ -128,8 +133,8 @@ def uniform(
     if not layout.branches:
         return continuous
     logit = torch.zeros(*shape_prefix, layout.num_choices, device=device)
-    score = _forbid(layout, _gumbel(logit, generator), allowed)
-    return torch.cat([continuous, *(_one_hot_of_largest(s) for s in _by_branch(layout, score))], -1)
+    score = forbid(layout, _gumbel(logit, generator), allowed)
+    return torch.cat([continuous, *(_one_hot_of_largest(s) for s in by_branch(layout, score))], -1)
 
 
 def to_host(layout: ActionLayout, encoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +149,7 @@ def to_host(layout: ActionLayout, encoded: Tensor) -> tuple[Tensor, Tensor]:
     continuous = encoded[..., : layout.continuous].float()
     if not layout.branches:
         return continuous, encoded.new_empty((*encoded.shape[:-1], 0), dtype=torch.int32)
-    one_hot = _by_branch(layout, encoded[..., layout.continuous :])
+    one_hot = by_branch(layout, encoded[..., layout.continuous :])
     return continuous, torch.stack([branch.argmax(-1) for branch in one_hot], -1).int()
 
 
@@ -183,20 +188,21 @@ def encode(layout: ActionLayout, continuous: Tensor, discrete: Tensor) -> Tensor
 def _assemble(layout: ActionLayout, raw: Tensor, score: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
     if not layout.branches:
         return torch.tanh(raw)
-    chosen = [choose(branch) for branch in _by_branch(layout, score)]
+    chosen = [choose(branch) for branch in by_branch(layout, score)]
     return torch.cat([torch.tanh(raw[..., : layout.continuous]), *chosen], -1)
 
 
-def _by_branch(layout: ActionLayout, choices: Tensor) -> tuple[Tensor, ...]:
+def by_branch(layout: ActionLayout, choices: Tensor) -> tuple[Tensor, ...]:
+    """What belongs to choices [..., num_choices], branch by branch."""
     return torch.split(choices, list(layout.branches), -1)
 
 
-def _forbid(layout: ActionLayout, score: Tensor, allowed: Tensor) -> Tensor:
+def forbid(layout: ActionLayout, score: Tensor, allowed: Tensor) -> Tensor:
     """Scores with forbidden choices at the lowest finite number, which softmax turns into an exact 0."""
     if not layout.branches or allowed.shape[-1] == 0:
         return score
     permitted = allowed.bool()
-    permitted = torch.cat([b | ~b.any(-1, keepdim=True) for b in _by_branch(layout, permitted)], -1)
+    permitted = torch.cat([b | ~b.any(-1, keepdim=True) for b in by_branch(layout, permitted)], -1)
     return score.masked_fill(~permitted, torch.finfo(score.dtype).min)
 
 

@@ -72,8 +72,8 @@ class CentralisedCritic:
         self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
         self._widest_action = max(role.action.size for role in spec.roles)
         device = net.parameters.device
-        self._own_first = torch.tensor(_own_first_columns(spec), device="cpu").to(device)  # [N, I]
-        self._role = _role_of_slots(spec).to(device)  # [N, roles or 0]
+        self._own_first = torch.tensor(own_first_columns(spec), device="cpu").to(device)  # [N, I]
+        self._role = role_of_slots(spec).to(device)  # [N, roles or 0]
 
     @classmethod
     def create(
@@ -89,7 +89,7 @@ class CentralisedCritic:
         """New critics."""
         num_inputs = spec.obs_size + spec.action_size + sharing.id_size(spec.num_slots)
         if sharing is not Sharing.SEPARATE:
-            num_inputs += _role_of_slots(spec).shape[1]
+            num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
         num_networks = num_twins * sharing.num_networks(spec.num_slots)
         return cls(spec, sharing, num_twins, StackedMlp.create(shape, num_networks, device, generator))
@@ -271,13 +271,16 @@ def _widened(value: Tensor, width: int) -> Tensor:
     return value if missing == 0 else F.pad(value, (0, missing))
 
 
-def _own_first_columns(spec: GroupSpec) -> list[list[int]]:
+def own_first_columns(spec: GroupSpec, with_actions: bool = True) -> list[list[int]]:
     """Per slot, where its view's columns stand in the joint input: its role is turned so that it leads."""
-    views = []
+    widths = [[role.obs_size for role in spec.roles]]
+    if with_actions:
+        widths.append([role.action.size for role in spec.roles])
+    views = list[list[int]]()
     for role, own in enumerate(spec.roles):
         for k in range(own.num_slots):
-            view, start = [], 0
-            for sizes in ([r.obs_size for r in spec.roles], [r.action.size for r in spec.roles]):
+            view, start = list[int](), 0
+            for sizes in widths:
                 for i, (other, size) in enumerate(zip(spec.roles, sizes, strict=True)):
                     first = k if i == role else 0
                     order = [(first + step) % other.num_slots for step in range(other.num_slots)]
@@ -287,7 +290,7 @@ def _own_first_columns(spec: GroupSpec) -> list[list[int]]:
     return views
 
 
-def _role_of_slots(spec: GroupSpec) -> Tensor:
+def role_of_slots(spec: GroupSpec) -> Tensor:
     """One-hot role of every slot [N, roles], which a shared critic is told; [N, 0] if all are of one role."""
     if len(spec.roles) == 1:
         return torch.zeros(spec.num_slots, 0, device="cpu")

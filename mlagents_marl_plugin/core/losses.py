@@ -36,19 +36,21 @@ def td_target(reward: Tensor, next_value: Tensor, bootstrap: Tensor) -> Tensor:
     return torch.addcmul(reward, bootstrap, next_value.masked_fill(bootstrap == 0, 0.0))
 
 
-def value_loss(prediction: Tensor, target: Tensor, kind: ValueLoss) -> Tensor:
-    """Element-wise loss of any shape: ``(prediction - target)^2``, or Huber's with threshold 1."""
+def value_loss(prediction: Tensor, target: Tensor, kind: ValueLoss, threshold: float = 1.0) -> Tensor:
+    """Element-wise loss of any shape: ``(prediction - target)^2``, or Huber's, linear beyond ``threshold``."""
     error = prediction - target
     if kind is ValueLoss.MSE:
         return error.square()
     size = error.abs()
-    return torch.where(size < 1.0, 0.5 * error.square(), size - 0.5)
+    return torch.where(size < threshold, 0.5 * error.square(), threshold * (size - 0.5 * threshold))
 
 
-def value_loss_gradient(prediction: Tensor, target: Tensor, kind: ValueLoss) -> Tensor:
+def value_loss_gradient(
+    prediction: Tensor, target: Tensor, kind: ValueLoss, threshold: float = 1.0
+) -> Tensor:
     """Derivative of `value_loss` by the prediction: ``2 (prediction - target)``, or for Huber the clipped error."""
     error = prediction - target
-    return error.mul_(2.0) if kind is ValueLoss.MSE else error.clamp_(-1.0, 1.0)
+    return error.mul_(2.0) if kind is ValueLoss.MSE else error.clamp_(-threshold, threshold)
 
 
 def masked_mean(value: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tensor:

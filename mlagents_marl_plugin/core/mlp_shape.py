@@ -28,12 +28,17 @@ class Part:
 
 @dataclass(frozen=True)
 class MlpShape:
-    """Sizes of an MLP with ReLU: inputs, hidden layers, outputs."""
+    """Sizes of an MLP with ReLU: inputs, hidden layers, outputs.
+
+    ``free`` is a number of further parameters that no layer reads, called ``free``: what a user of the network
+    learns beside it, such as a policy's standard deviation.
+    """
 
     num_inputs: int
     hidden: tuple[int, ...]
     num_outputs: int
     normalisation: LayerNormalisation = LayerNormalisation.NONE
+    free: int = 0
 
     @cached_property
     def layers(self) -> tuple[tuple[int, int], ...]:
@@ -43,13 +48,15 @@ class MlpShape:
     @cached_property
     def parts(self) -> dict[str, Part]:
         """Every parameter of a network by name: ``0.weight`` [out, in], ``0.bias`` [out], with normalisation
-        also ``0.scale`` and ``0.shift``, and so on.
+        also ``0.scale`` and ``0.shift``, and so on; at last ``free``, if there are any.
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (num_in, num_out) in enumerate(self.layers):
             shapes[f"{i}.weight"], shapes[f"{i}.bias"] = (num_out, num_in), (num_out,)
             if self.normalisation is not LayerNormalisation.NONE and i < len(self.hidden):
                 shapes[f"{i}.scale"], shapes[f"{i}.shift"] = (num_out,), (num_out,)
+        if self.free:
+            shapes["free"] = (self.free,)
         return _placed(shapes)
 
     @cached_property

@@ -47,6 +47,22 @@ class Sharing(Enum):
         return rows.view(-1, num_slots, *rows.shape[2:])
 
 
+def mean_weight(spec: GroupSpec, mask: Tensor, sharing: Sharing, one_network: bool) -> Tensor:
+    """Weights [B, N] that make a sum the mean over each network's valid rows, added over networks.
+
+    Args:
+        mask: [B, N] 0/1, 1 = valid.
+        one_network: whether one network serves all roles, not one (or one per slot) each.
+    """
+    count = mask.sum(0)  # [N]
+    if one_network:
+        count = count.sum()
+    elif sharing is not Sharing.SEPARATE:
+        per_role = [count[spec.slots(i)] for i in range(len(spec.roles))]
+        count = torch.cat([c.sum().expand_as(c) for c in per_role])
+    return mask / count.clamp_min(1.0)
+
+
 class RoleActor:
     """The actors of one role: what one agent sees -> the raw output of its head, [.., O] -> [.., P]."""
 
@@ -84,10 +100,15 @@ class RoleActor:
         Returns:
             [R, P].
         """
-        if len(obs) == 0:
-            return obs.new_empty(0, self.role.action.size)
         if self.normaliser is not None:
             obs = self.normaliser.normalise_(obs.clone())
+        return self.forward_normalised_rows(obs, slot)
+
+    @torch.no_grad()
+    def forward_normalised_rows(self, obs: Tensor, slot: Tensor) -> Tensor:
+        """`forward_rows` of observations that are normalised already."""
+        if len(obs) == 0:
+            return obs.new_empty(0, self.net.shape.num_outputs)
         if self.sharing is Sharing.SHARED:
             return self.net(obs.unsqueeze(0)).squeeze(0)
         slot_is = F.one_hot(slot, self.role.num_slots)  # [R, N]

@@ -37,7 +37,10 @@ class StackedAdam:
         self._fused = _has_fused(device)
 
     def set_learning_rate_fraction(self, fraction: float) -> None:
-        self._rate.fill_(self._learning_rate * fraction)
+        self.set_learning_rate(self._learning_rate * fraction)
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._rate.fill_(rate)
 
     @torch.no_grad()
     def step(self) -> None:

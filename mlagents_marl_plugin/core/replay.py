@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mlagents_marl_plugin.core.checks import check_shape
 from mlagents_marl_plugin.core.memory import buffer_memory
-from mlagents_marl_plugin.core.rows import RowLayout, zero_absent_action, zero_absent_obs
+from mlagents_marl_plugin.core.rows import RowLayout, clean_outcome, decision_block, outcome_block
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 _logger = logging.getLogger(__name__)
@@ -109,12 +109,7 @@ class Replay:
                 f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; "
                 "raise buffer_size"
             )
-        block = torch.zeros(num_rows, self._layout.width, device=obs.device)
-        for name, value in (("obs", obs), ("agent_mask", agent_mask), ("allowed", allowed)):
-            part = block[:, getattr(self._layout, name)]
-            check_shape("Replay.append", name, value, tuple(part.shape))
-            part.copy_(value)
-        zero_absent_obs(self.spec, block[:, self._layout.obs], block[:, self._layout.agent_mask])
+        block = decision_block("Replay.append", self.spec, self._layout, obs, agent_mask, allowed)
         block = block.to(self.device)
         for place, piece in self._pieces(self._next_id, num_rows):
             self._rows[place] = block[piece]
@@ -155,12 +150,8 @@ class Replay:
                 its successor. Nothing is changed then.
         """
         layout, num_rows = self._layout, rows.shape[0]
-        block = torch.zeros(num_rows, layout.cut.stop - layout.action.start, device=action.device)
         given = {"action": action, "value_mask": value_mask, "reward": reward, "terminated": terminated}
-        for name, value in {**given, "cut": cut.unsqueeze(-1)}.items():
-            part = block[:, layout.within_outcome(getattr(layout, name))]
-            check_shape("Replay.complete", name, value, tuple(part.shape))
-            part.copy_(value)
+        block = outcome_block("Replay.complete", layout, num_rows, {**given, "cut": cut.unsqueeze(-1)})
         check_shape("Replay.complete", "next_rows", next_rows, (num_rows,))
         kept = self._accept(rows, next_rows)
         if kept.numel() < num_rows:
@@ -171,9 +162,7 @@ class Replay:
 
         block, place = block.to(self.device), slots.to(self.device)
         agent_mask = self._rows[:, layout.agent_mask][place]
-        zero_absent_action(self.spec, block[:, layout.within_outcome(layout.action)], agent_mask)
-        ignored = block[:, layout.within_outcome(layout.value_mask)] == 0
-        block[:, layout.within_outcome(layout.reward)].masked_fill_(ignored, 0.0)
+        clean_outcome(self.spec, layout, block, agent_mask)
         self._rows[:, layout.outcome].index_copy_(0, place, block)
         self._successor.index_copy_(0, place, (next_rows % self.capacity).to(self.device))
 

@@ -1,9 +1,12 @@
-"""How one group step is packed into a row of floats."""
+"""How one group step is packed into a row of floats, for replays and rollouts alike."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.checks import check_shape
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -19,15 +22,29 @@ class RowLayout(NamedTuple):
     value_mask: slice
     reward: slice
     terminated: slice
+    log_prob: slice
+    acted: slice
     cut: slice
     agent_mask: slice
     allowed: slice
 
     @classmethod
-    def of(cls, spec: GroupSpec) -> "RowLayout":
-        """The layout of a group's rows."""
+    def of(cls, spec: GroupSpec, on_policy: bool = False) -> "RowLayout":
+        """The layout of a group's rows; with ``on_policy`` also who decided, and how likely the action was."""
         slots = spec.num_slots
-        widths = (spec.obs_size, spec.action_size, slots, slots, slots, 1, slots, spec.allowed_size)
+        decision = slots if on_policy else 0
+        widths = (
+            spec.obs_size,
+            spec.action_size,
+            slots,
+            slots,
+            slots,
+            decision,
+            decision,
+            1,
+            slots,
+            spec.allowed_size,
+        )
         stops = [sum(widths[: i + 1]) for i in range(len(widths))]
         return cls(*(slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)))
 
@@ -44,6 +61,47 @@ class RowLayout(NamedTuple):
     def within_outcome(self, column: slice) -> slice:
         """Where a part stands in the block ``outcome``."""
         return slice(column.start - self.action.start, column.stop - self.action.start)
+
+
+def decision_block(
+    where: str, spec: GroupSpec, layout: RowLayout, obs: Tensor, agent_mask: Tensor, allowed: Tensor
+) -> Tensor:
+    """Open rows [M, width] of what is observed now; observations of absent slots are replaced by 0.
+
+    Raises:
+        ValueError: if a shape is wrong; begins with ``where``.
+    """
+    block = torch.zeros(obs.shape[0], layout.width, device=obs.device)
+    for name, value in (("obs", obs), ("agent_mask", agent_mask), ("allowed", allowed)):
+        part = block[:, getattr(layout, name)]
+        check_shape(where, name, value, tuple(part.shape))
+        part.copy_(value)
+    zero_absent_obs(spec, block[:, layout.obs], block[:, layout.agent_mask])
+    return block
+
+
+def outcome_block(where: str, layout: RowLayout, num_rows: int, parts: Mapping[str, Tensor]) -> Tensor:
+    """The columns ``layout.outcome`` of ``num_rows`` rows, from their parts by name.
+
+    Raises:
+        ValueError: if a shape is wrong; begins with ``where``.
+    """
+    block = torch.zeros(num_rows, layout.cut.stop - layout.action.start, device=parts["action"].device)
+    for name, value in parts.items():
+        part = block[:, layout.within_outcome(getattr(layout, name))]
+        check_shape(where, name, value, tuple(part.shape))
+        part.copy_(value)
+    return block
+
+
+def clean_outcome(spec: GroupSpec, layout: RowLayout, block: Tensor, agent_mask: Tensor) -> None:
+    """Replace by 0, in place, the actions of absent slots and the rewards of slots that learn nothing."""
+    zero_absent_action(spec, block[:, layout.within_outcome(layout.action)], agent_mask)
+    ignored = block[:, layout.within_outcome(layout.value_mask)] == 0
+    block[:, layout.within_outcome(layout.reward)].masked_fill_(ignored, 0.0)
+    if layout.acted.stop > layout.acted.start:
+        acted = block[:, layout.within_outcome(layout.acted)].masked_fill_(agent_mask == 0, 0.0)
+        block[:, layout.within_outcome(layout.log_prob)].masked_fill_(acted == 0, 0.0)
 
 
 def zero_absent_obs(spec: GroupSpec, joint_obs: Tensor, agent_mask: Tensor) -> None:

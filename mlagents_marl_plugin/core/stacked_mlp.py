@@ -9,6 +9,7 @@ arithmetic but on fresh memory and on bookkeeping per operation; here both passe
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,17 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape, Pa
 
 # Small last layers keep first actions near 0, where tanh has a gradient (Lillicrap et al. 2016, section 7).
 _LAST_LAYER_BOUND = 3e-3
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """How new weights are drawn: uniformly as ``nn.Linear`` does with a small last layer, or orthogonally."""
+
+    orthogonal: bool = False
+    last_gain: float = 1.0  # of the last layer, if orthogonal; the others have ReLU's sqrt(2)
+
+
+_UNIFORM = Initialisation()
 
 
 class Scratch:
@@ -99,7 +111,12 @@ class StackedMlp:
 
     @classmethod
     def create(
-        cls, shape: MlpShape, num_networks: int, device: torch.device, generator: torch.Generator
+        cls,
+        shape: MlpShape,
+        num_networks: int,
+        device: torch.device,
+        generator: torch.Generator,
+        initialisation: Initialisation = _UNIFORM,
     ) -> "StackedMlp":
         """New networks, drawn on the CPU so that a seed gives the same ones on every device."""
         parameters = torch.zeros(num_networks, row_width(shape.parts), device="cpu")
@@ -108,6 +125,11 @@ class StackedMlp:
             for name in ("weight", "bias"):
                 part = parameters[:, shape.parts[f"{i}.{name}"].place]
                 part.copy_(torch.rand(part.shape, generator=generator, device="cpu") * (2 * bound) - bound)
+            if initialisation.orthogonal:
+                gain = initialisation.last_gain if i == len(shape.hidden) else math.sqrt(2.0)
+                weight = parameters[:, shape.parts[f"{i}.weight"].place]
+                weight.copy_(gain * _orthogonal(num_networks, *shape.layers[i], generator).flatten(1))
+                parameters[:, shape.parts[f"{i}.bias"].place] = 0.0
             if f"{i}.scale" in shape.parts:
                 parameters[:, shape.parts[f"{i}.scale"].place] = 1.0
         statistics = torch.zeros(num_networks, row_width(shape.statistics), device="cpu")
@@ -137,6 +159,10 @@ class StackedMlp:
     def part(self, name: str) -> Tensor:
         """View [K, ...] of one parameter or statistic, such as ``0.weight`` [K, out, in]."""
         return self._parts[name] if name in self._parts else self._statistics[name]
+
+    def part_gradient(self, name: str) -> Tensor:
+        """View [K, ...] of one parameter's gradient, of a stack that learns."""
+        return self._gradient_parts[name]
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters and statistics by name, as views [K, ...]."""
@@ -234,6 +260,18 @@ class StackedMlp:
             torch.sum(gradient * normalised.value, 1, out=self._gradient_parts[f"{i}.scale"])
             torch.sum(gradient, 1, out=self._gradient_parts[f"{i}.shift"])
         return hidden_norm.input_gradient(gradient * self._parts[f"{i}.scale"].unsqueeze(1), normalised)
+
+
+def _orthogonal(num_networks: int, num_in: int, num_out: int, generator: torch.Generator) -> Tensor:
+    """[K, out, in] with orthonormal rows or columns, whichever are fewer.
+
+    Source: Saxe et al. 2014, section 3, https://arxiv.org/abs/1312.6120
+    """
+    tall = (num_networks, max(num_in, num_out), min(num_in, num_out))
+    q, r = torch.linalg.qr(torch.randn(tall, generator=generator, device="cpu"))
+    q = q * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # without it not uniform over all such matrices
+    orthogonal: Tensor = q if num_out >= num_in else q.transpose(1, 2)
+    return orthogonal
 
 
 def _views(parts: dict[str, Part], rows: Tensor) -> dict[str, Tensor]:

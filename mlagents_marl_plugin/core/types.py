@@ -102,6 +102,26 @@ def _view(joint: Tensor, start: int, num_slots: int, size: int) -> Tensor:
     return torch.unflatten(joint.narrow(-1, start, num_slots * size), -1, (num_slots, size))
 
 
+class RolloutBatch(NamedTuple):
+    """R completed group steps as they were played, and the E observations after the last of them.
+
+    Chains are linked by ``successor``: a row of the R if its own outcome is among them, else one of the E.
+    Where agents are absent, observations and actions are 0.
+    """
+
+    obs: Tensor  # [R + E, joint] float
+    agent_mask: Tensor  # [R + E, N] float 0/1: the agent is there
+    action: Tensor  # [R, joint] float, encoded, as drawn: a continuous value may lie outside [-1, 1]
+    allowed: Tensor  # [R, joint choices] float 0/1, width 0 without discrete branches
+    log_prob: Tensor  # [R, N] float, of the action when it was drawn
+    acted: Tensor  # [R, N] float 0/1: the agent decided in this row; else it keeps up its last action
+    value_mask: Tensor  # [R, N] float 0/1: its return is to be learnt (also of one who died for its group)
+    reward: Tensor  # [R, N] float
+    terminated: Tensor  # [R, N] float 0/1: nothing follows, no bootstrap
+    cut: Tensor  # [R] float 0/1: the successor is only an observation; bootstrap from it, then stop
+    successor: Tensor  # [R] int64, 0 to R + E - 1
+
+
 class Batch(NamedTuple):
     """A batch of joint transitions over ``m <= n_step`` group steps, all on the learner's device.
 

@@ -17,7 +17,9 @@ from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_batch, two_roles
 
-EVERY_ALGORITHM = pytest.mark.parametrize("name", ALGORITHMS)
+EVERY_ALGORITHM = pytest.mark.parametrize(
+    "name", [name for name, algorithm in ALGORITHMS.items() if algorithm.learner is MaddpgLearner]
+)
 EVERY_SHARING = pytest.mark.parametrize("sharing", list(Sharing))
 NETWORKS = ("actor", "critic", "target_actor", "target_critic")
 

@@ -1,0 +1,497 @@
+"""MAPPO, IPPO, MAA2C and IA2C: stochastic actors, critics of states, learning from what was just played.
+
+Sources:
+    MAPPO   Yu et al. 2022, https://arxiv.org/abs/2103.01955
+    IPPO    de Witt et al. 2020, https://arxiv.org/abs/2011.09533
+    PPO     Schulman et al. 2017, https://arxiv.org/abs/1707.06347
+    MAA2C   Papoudakis et al. 2021, https://arxiv.org/abs/2006.07869 (Central-V in Foerster et al. 2018, 1705.08926)
+    IA2C    Mnih et al. 2016, https://arxiv.org/abs/1602.01783, one learner per agent
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms.mappo_config import (
+    AdvantageNormalisation,
+    Ia2cConfig,
+    Ia2cSharedConfig,
+    IppoConfig,
+    IppoSharedConfig,
+    Maa2cConfig,
+    Maa2cSharedConfig,
+    MappoConfig,
+    MappoSharedConfig,
+)
+from mlagents_marl_plugin.core import state
+from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
+from mlagents_marl_plugin.core.gae import gae
+from mlagents_marl_plugin.core.losses import clip_gradient_, masked_mean
+from mlagents_marl_plugin.core.networks import Sharing, mean_weight
+from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.on_policy_diagnostics import (
+    Played,
+    PolicyStep,
+    ValueStep,
+    action_diversity,
+    played_metrics,
+    policy_metrics,
+    value_metrics,
+)
+from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.policy_losses import (
+    clipped_value_gradient,
+    divergence,
+    log_ratio,
+    surrogate_gradient,
+)
+from mlagents_marl_plugin.core.schedules import FallingNumber
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation, StackedMlp
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
+from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
+from mlagents_marl_plugin.core.value_critics import (
+    IndependentValueCritic,
+    JointCritic,
+    OwnViewCritic,
+    ValueCritic,
+    ValueOutput,
+)
+from mlagents_marl_plugin.core.value_normalisation import ValueNormaliser
+
+__all__ = [
+    "Ia2cConfig",
+    "Ia2cSharedConfig",
+    "IppoConfig",
+    "IppoSharedConfig",
+    "Maa2cConfig",
+    "Maa2cSharedConfig",
+    "MappoConfig",
+    "MappoLearner",
+    "MappoSharedConfig",
+]
+
+_CRITIC_GAIN = 0.1  # of the last layer: first values near the mean, which is all that a new critic can know
+_KL_NEAR = 1.5  # a divergence within target_kl / 1.5 and target_kl * 1.5 leaves the penalty as it is
+_KL_WEIGHT_RANGE = (1e-4, 1e4)
+
+
+class _Columns(NamedTuple):
+    """Where each part of a sample stands in a row, so that a mini-batch is one gather."""
+
+    joint: slice
+    allowed: slice
+    action: slice
+    actor_mask: slice
+    value_mask: slice
+    log_prob: slice
+    advantage: slice
+    target: slice
+    old_value: slice
+
+
+class MappoLearner:
+    """Decentralised actors and a critic of the group's state (Yu et al. 2022, Algorithm 1).
+
+    All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only over
+    roles, epochs and mini-batches.
+    """
+
+    def __init__(
+        self,
+        spec: GroupSpec,
+        config: MappoConfig,
+        *,
+        hidden_units: int,
+        num_layers: int,
+        normalize: bool,
+        discount: float,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            spec: the group.
+            config: of the family, or any subclass of it.
+            hidden_units, num_layers: of every network, >= 1.
+            normalize: whether observations are normalised by their running mean and deviation.
+            discount: gamma per step, in [0, 1].
+            device: where everything lives.
+            seed: of weights and of the order of samples.
+        """
+        self.spec = spec
+        self.config = config
+        self.discount = discount
+        self.device = torch.device(device)
+        self._seed = seed
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._updates = 0
+        slots = [slot for slot, size in enumerate(_obs_sizes(spec)) for _ in range(size)]
+        self._slot_of_column = torch.tensor(slots, device="cpu").to(self.device)  # [joint]
+        weights = torch.Generator("cpu").manual_seed(seed)
+        hidden = (hidden_units,) * num_layers
+        # Two of each: policies are learnt under the normalisation that they acted with, and seen data go to the other.
+        self._normalisers, self._collecting = (
+            [RunningNormaliser(role.obs_size, config.observation_clip, self.device) for role in spec.roles]
+            if normalize
+            else []
+            for _ in range(2)
+        )
+        self.actor = StochasticActor.create(
+            spec,
+            config.share_actor,
+            GaussianHead(config.std_type, config.initial_std, config.min_std, config.tanh_mean),
+            hidden,
+            config.layer_normalisation,
+            Initialisation(config.orthogonal_initialisation, config.policy_gain),
+            self._normalisers or [None] * len(spec.roles),
+            self.device,
+            weights,
+        )
+        self.critic = self._new_critic(hidden, weights)
+        self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
+        self._return_scale = RunningNormaliser(1, 1.0, self.device)
+        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._kl_weight = torch.full((), config.kl_penalty, device=self.device)
+        self._played: Played | None = None
+        self._policy_steps: list[PolicyStep] = []
+        self._distributions: list[ActionDistribution] = []  # of the last micro-batch, per role
+        self._value_step: ValueStep | None = None
+        self._actor_norms: list[Tensor] = []
+        self._critic_norms: list[Tensor] = []
+        self._epochs = 0
+        self._columns = self._place_columns()
+        self._may_stop_early = config.target_kl > 0.0 and config.kl_penalty == 0.0
+        self.set_progress(0.0, 0)
+
+    def _new_critic(self, hidden: tuple[int, ...], weights: torch.Generator) -> ValueCritic:
+        config = self.config
+        initialisation = Initialisation(config.orthogonal_initialisation, _CRITIC_GAIN)
+        rest = (hidden, config.layer_normalisation, initialisation, self.device, weights)
+        if not config.centralised_critic:
+            return IndependentValueCritic.create(self.spec, config.share_critic, *rest)
+        if config.value_output is ValueOutput.OWN_VIEW:
+            return OwnViewCritic.create(self.spec, config.share_critic, *rest)
+        return JointCritic.create(self.spec, config.value_output is ValueOutput.PER_AGENT, *rest)
+
+    def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
+        """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once.
+
+        They are used after the next update.
+        """
+        for i, normaliser in enumerate(self._collecting):
+            normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
+
+    def set_progress(self, step_fraction: float, episodes: int) -> None:
+        """Move all schedules to where the run is, see `OnPolicyLearner.set_progress`."""
+        config, at = self.config, (step_fraction, episodes)
+        fall = (config.learning_rate_schedule, config.learning_rate_factor, config.learning_rate_floor)
+        epsilon = (config.epsilon, config.epsilon_schedule, config.epsilon_factor, config.epsilon_floor)
+        beta = (config.beta, config.beta_schedule, config.beta_factor, config.beta_floor)
+        now = {
+            "learning_rate": FallingNumber(config.learning_rate, *fall).at(*at),
+            "critic_learning_rate": FallingNumber(config.critic_learning_rate, *fall).at(*at),
+            "epsilon": FallingNumber(*epsilon).at(*at),
+            "beta": FallingNumber(*beta).at(*at),
+        }
+        self._actor_optimiser.set_learning_rate(now["learning_rate"])
+        self._critic_optimiser.set_learning_rate(now["critic_learning_rate"])
+        if config.std_type is StdType.ANNEALED:
+            now["std"] = config.initial_std + (config.final_std - config.initial_std) * step_fraction
+            self.actor.set_std(now["std"])
+        self._scheduled = now
+
+    def scheduled(self) -> dict[str, float]:
+        """``learning_rate``, ``critic_learning_rate``, ``epsilon``, ``beta``, and ``std`` if it is annealed."""
+        return dict(self._scheduled)
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the last update, 0-d or [N]; empty before the first."""
+        if self._played is None or self._value_step is None:
+            return {}
+        actor_norm = torch.cat(
+            [n.expand(r.num_slots) for n, r in zip(self._actor_norms, self.spec.roles, strict=True)]
+        )
+        figures = played_metrics(self._played)
+        figures |= policy_metrics(
+            self._policy_steps, self._distributions, self._scheduled["epsilon"], actor_norm
+        )
+        figures |= value_metrics(self._value_step, self._critic_norm_per_slot())
+        figures["action_diversity"] = action_diversity(self.spec, self.actor, self._played)
+        figures["epochs"] = torch.full((), float(self._epochs), device=self.device)
+        if self.config.kl_penalty > 0.0:
+            figures["kl_weight"] = self._kl_weight.clone()
+        return figures
+
+    @torch.no_grad()
+    def update(self, batch: RolloutBatch) -> None:
+        """All gradient steps on what was played: ``num_epoch`` passes over mini-batches of ``batch_size``."""
+        config = self.config
+        samples = self._samples(batch)  # [R, columns]
+        stops = self._mini_batch_stops(len(samples))
+        for epoch in range(config.num_epoch):
+            if len(stops) > 1:
+                order = torch.randperm(len(samples), generator=self._generator, device=self.device)
+                samples_of_epoch = samples.index_select(0, order)
+            else:
+                samples_of_epoch = samples
+            self._policy_steps = []
+            for start, stop in zip([0, *stops], stops, strict=False):
+                self._step(samples_of_epoch[start:stop])
+            self._epochs = epoch + 1
+            if self._may_stop_early and float(self._divergence()) > config.target_kl:
+                break  # to know was the one wait for the device per epoch
+        if config.kl_penalty > 0.0:
+            self._adapt_kl_weight()
+        for normaliser, collecting in zip(self._normalisers, self._collecting, strict=True):
+            normaliser.copy_from(collecting)
+        self._updates += 1
+
+    def _samples(self, batch: RolloutBatch) -> Tensor:
+        """Everything that mini-batches need, packed [R, columns]; values and advantages are computed here, once."""
+        config, num_rows = self.config, len(batch.action)
+        joint = batch.obs.clone()
+        for i, normaliser in enumerate(self._normalisers):
+            normaliser.normalise_(self.spec.role_obs(joint, i))
+        joint.masked_fill_((batch.agent_mask == 0).index_select(1, self._slot_of_column), 0.0)
+        reward = self._scaled_reward(batch) if config.reward_scaling else batch.reward
+        pieces = self._micro_batches(joint)
+        value = self._values.denormalise(
+            _concatenated([self.critic(piece) for piece in pieces])
+        )  # [R + E, N]
+        next_value, value = value.index_select(0, batch.successor), value[:num_rows]
+        advantage = gae(
+            reward,
+            value,
+            next_value,
+            batch.terminated,
+            batch.cut,
+            batch.successor,
+            self.discount,
+            config.lambd,
+        )
+        target = (advantage + value).masked_fill_(batch.value_mask == 0, 0.0)
+        actor_mask = batch.acted * batch.value_mask
+        self._played = Played(
+            joint[:num_rows], batch.allowed, value, target, advantage, actor_mask, batch.value_mask
+        )
+        said = self._values.normalise(value)
+        self._values.observe(target, batch.value_mask)
+        parts = {
+            "joint": joint[:num_rows],
+            "allowed": batch.allowed,
+            "action": batch.action,
+            "actor_mask": actor_mask,
+            "value_mask": batch.value_mask,
+            "log_prob": batch.log_prob,
+            "advantage": self._normalised_advantage(advantage, actor_mask),
+            "target": self._values.normalise(target),
+            "old_value": self._values.normalise(value) if self._values.preserves_values else said,
+        }
+        return torch.cat([parts[name] for name in self._columns._fields], 1)
+
+    def _normalised_advantage(self, advantage: Tensor, mask: Tensor) -> Tensor:
+        kind = self.config.advantage_normalisation
+        advantage = advantage.masked_fill(mask == 0, 0.0)
+        if kind is AdvantageNormalisation.NONE:
+            return advantage
+        over = 0 if kind is AdvantageNormalisation.AGENT else (0, 1)
+        centred = advantage - masked_mean(advantage, mask, over)
+        std = masked_mean(centred.square(), mask, over).sqrt()
+        return centred.div_(std + 1e-8).mul_(mask)
+
+    def _scaled_reward(self, batch: RolloutBatch) -> Tensor:
+        """Rewards divided by the running deviation of discounted returns, which ends and cuts end."""
+        zero = torch.zeros_like(batch.reward)
+        ends = (batch.reward, zero, zero, batch.terminated, batch.cut, batch.successor)
+        played = gae(*ends, self.discount, 1.0)
+        self._return_scale.observe(played.unsqueeze(-1), batch.value_mask)
+        return batch.reward / self._return_scale.variance.sqrt().clamp_min(1e-6)
+
+    def _step(self, samples: Tensor) -> None:
+        """One gradient step of all actors and critics on a mini-batch [B, columns]."""
+        config, columns = self.config, self._columns
+        centralised = config.centralised_critic
+        one_network = centralised and config.share_critic is not Sharing.SEPARATE
+        actor_weight = mean_weight(self.spec, samples[:, columns.actor_mask], config.share_actor, False)
+        value_weight = mean_weight(
+            self.spec, samples[:, columns.value_mask], config.share_critic, one_network
+        )
+        nets = [*self.actor.nets, *self.critic.nets]
+        pieces = [self._micro_batches(tensor) for tensor in (samples, actor_weight, value_weight)]
+        totals = list[Tensor]()
+        for number, (piece, of_actor, of_value) in enumerate(zip(*pieces, strict=True)):
+            self._actor_gradient(piece, of_actor)
+            self._critic_gradient(piece, of_value)
+            if len(pieces[0]) > 1:
+                totals = _added(totals, nets, last=number == len(pieces[0]) - 1)
+        self._actor_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.actor.nets]
+        self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
+        self._actor_optimiser.step()
+        self._critic_optimiser.step()
+        self.actor.bound_std()
+
+    def _actor_gradient(self, samples: Tensor, weight: Tensor) -> None:
+        """Maximise the clipped surrogate and ``beta`` times the entropy (Yu et al. 2022, appendix A)."""
+        spec, columns = self.spec, self._columns
+        joint, allowed = samples[:, columns.joint], samples[:, columns.allowed]
+        action, advantage = samples[:, columns.action], samples[:, columns.advantage]
+        roles = range(len(spec.roles))
+        distributions = [self.actor.distribution(joint, spec, allowed, i) for i in roles]
+        log_prob = _concatenated(
+            [distributions[i].log_prob(spec.role_action(action, i)) for i in roles], dim=1
+        )
+        change = log_ratio(log_prob, samples[:, columns.log_prob])
+        kl_weight = self._kl_weight if self.config.kl_penalty > 0.0 else None
+        of_log_prob = surrogate_gradient(change, advantage, self._scheduled["epsilon"], kl_weight).mul_(
+            weight
+        )
+        of_entropy = weight * -self._scheduled["beta"]
+        for i in roles:
+            slots = spec.slots(i)
+            gradients = distributions[i].backward(
+                spec.role_action(action, i), of_log_prob[:, slots], of_entropy[:, slots]
+            )
+            self.actor.backward(i, *gradients)
+        mask = samples[:, columns.actor_mask]
+        self._policy_steps.append(PolicyStep(change, advantage, mask))
+        self._distributions = distributions
+
+    def _critic_gradient(self, samples: Tensor, weight: Tensor) -> None:
+        """Minimise the (clipped) error of the values in the units that the critic learns."""
+        config, columns = self.config, self._columns
+        value = self.critic(samples[:, columns.joint])
+        target, old_value = samples[:, columns.target], samples[:, columns.old_value]
+        gradient = clipped_value_gradient(
+            value, old_value, target, config.critic_loss, config.value_clip, config.huber_threshold
+        )
+        self.critic.backward(gradient.mul_(weight))
+        mask = samples[:, columns.value_mask]
+        self._value_step = ValueStep(value, target, mask, config.critic_loss, config.huber_threshold)
+
+    def _divergence(self) -> Tensor:
+        """Mean divergence of the policy that acted from those that the last epoch's mini-batches found, 0-d."""
+        change = torch.cat([step.log_ratio for step in self._policy_steps])
+        mask = torch.cat([step.mask for step in self._policy_steps])
+        return masked_mean(divergence(change), mask, (0, 1))
+
+    def _adapt_kl_weight(self) -> None:
+        """Twice the penalty where the policy moved too far, half of it where not far enough.
+
+        Source: Schulman et al. 2017, section 4, https://arxiv.org/abs/1707.06347
+        """
+        moved, target = self._divergence(), self.config.target_kl
+        doubled = torch.where(moved > target * _KL_NEAR, self._kl_weight * 2.0, self._kl_weight)
+        changed = torch.where(moved < target / _KL_NEAR, self._kl_weight * 0.5, doubled)
+        self._kl_weight.copy_(changed.clamp_(*_KL_WEIGHT_RANGE))
+
+    def _mini_batch_stops(self, num_rows: int) -> list[int]:
+        """Where mini-batches end: as many as ``batch_size`` asks for, of equal size but for one row."""
+        wanted = round(num_rows * self.spec.num_slots / self.config.batch_size)
+        number = min(num_rows, max(1, wanted))
+        return [num_rows * (i + 1) // number for i in range(number)]
+
+    def _micro_batches(self, rows: Tensor) -> Sequence[Tensor]:
+        """Rows [B, ..] in pieces that are computed at once."""
+        size = self.config.micro_batch_size
+        return rows.split(max(1, size // self.spec.num_slots)) if size else (rows,)
+
+    def _place_columns(self) -> _Columns:
+        spec, slots = self.spec, self.spec.num_slots
+        widths = (spec.obs_size, spec.allowed_size, spec.action_size, *[slots] * 6)
+        stops = [sum(widths[: i + 1]) for i in range(len(widths))]
+        return _Columns(*(slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)))
+
+    def _critic_norm_per_slot(self) -> Tensor:
+        norms = self._critic_norms
+        if len(norms) == 1:
+            return norms[0].expand(self.spec.num_slots)
+        return torch.cat([n.expand(r.num_slots) for n, r in zip(norms, self.spec.roles, strict=True)])
+
+    def is_finite(self) -> bool:
+        """Whether all weights of actors and critics are finite. Waits for the device."""
+        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self.actor.nets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next update depends on, on the CPU."""
+        parts: dict[str, Any] = {name: state.saved(tensors) for name, tensors in self._tensors().items()}
+        random = {"device": self.device.type, "state": self._generator.get_state()}
+        return {**parts, "updates": self._updates, "random": random}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`; call `set_progress` afterwards.
+
+        Random numbers go on where they stopped; on another kind of device, whose numbers differ anyway, they
+        start from the seed and the number of updates.
+
+        Raises:
+            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
+        """
+        updates, random = state.entry(saved, "updates"), state.entry(saved, "random")
+        device, random_state = state.entry(random, "device"), state.entry(random, "state")
+        self._load(saved, self._tensors())
+        self._updates = updates
+        if device == self.device.type:
+            self._generator.set_state(random_state.cpu())
+        else:
+            self._generator.manual_seed(self._seed + updates)
+
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """Take over networks and normalisers from a `state_dict`, to start a new run from.
+
+        Args:
+            only_actor: leave the critics as they are, since they value things differently (or are others).
+
+        Raises:
+            ValueError: as `load_state_dict`.
+        """
+        parts = self._weights()
+        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n})
+
+    def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
+        for name, tensors in parts.items():
+            state.check(tensors, state.entry(saved, name), name)
+        for name, tensors in parts.items():
+            state.load(tensors, saved[name])
+        for normaliser in [*self._normalisers, *self._collecting]:
+            normaliser.loaded()
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            "actor": state.numbered(net.tensors() for net in self.actor.nets),
+            "critic": state.numbered(net.tensors() for net in self.critic.nets),
+            "critic_normaliser": self._values.tensors(),
+            "normaliser": state.numbered(n.tensors() for n in self._normalisers),
+            "collecting_normaliser": state.numbered(n.tensors() for n in self._collecting),
+        }
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self._weights() | {
+            "actor_optimiser": self._actor_optimiser.tensors(),
+            "critic_optimiser": self._critic_optimiser.tensors(),
+            "kl": {"weight": self._kl_weight},
+            "return_scale": self._return_scale.tensors(),
+        }
+
+
+def _obs_sizes(spec: GroupSpec) -> list[int]:
+    """Width of every slot's observation."""
+    return [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
+
+
+def _concatenated(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
+
+
+def _added(totals: list[Tensor], nets: Sequence[StackedMlp], last: bool) -> list[Tensor]:
+    """Gradients of micro-batches summed up; after the last one the stacks have the sums."""
+    if not totals:
+        return [net.gradient.clone() for net in nets]
+    for total, net in zip(totals, nets, strict=True):
+        total.add_(net.gradient)
+        if last:
+            net.gradient.copy_(total)
+    return totals
