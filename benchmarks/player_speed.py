@@ -1,6 +1,6 @@
-"""How many Tennis agent-steps the player makes per second of its own CPU time, protocol included.
+"""How many agent-steps the player makes per second of its own CPU time, protocol included, by scene.
 
-    python benchmarks/player_speed.py [--areas 32] [--steps 2000] [--repeats 3]
+    python benchmarks/player_speed.py [SCENE ...] [--areas 32] [--steps 1000] [--repeats 3]
 
 The other side is mlagents' own UnityEnvironment in this process, which sends random actions. The figure is
 what the player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
@@ -18,7 +18,11 @@ from mlagents_envs.environment import UnityEnvironment
 
 from mlagents_marl_plugin.player.launchers import install
 
-TARGET = 30_000
+# Each line of the table: the scene, its options, and the rate to reach at 32 areas (None: no figure was set).
+BENCHES: dict[str, tuple[str, list[str], int | None]] = {
+    "Tennis": ("Tennis", [], 30_000),
+    "TennisVersus": ("TennisVersus", [], None),
+}
 
 
 def free_port() -> int:
@@ -28,22 +32,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def measure(folder: Path, areas: int, steps: int) -> float:
+def measure(folder: Path, scene: str, options: list[str], areas: int, steps: int) -> float:
     """Agent-steps per CPU second of one player, started anew."""
     environment = UnityEnvironment(
-        str(folder / "Tennis"),
+        str(folder / scene),
         base_port=free_port(),
         num_areas=areas,
         log_folder=str(folder),
-        timeout_wait=30,
+        timeout_wait=60,
+        additional_args=options,
     )
     try:
         environment.reset()
-        (behavior,) = environment.behavior_specs
-        action_spec = environment.behavior_specs[behavior].action_spec
         for _ in range(steps):
-            decisions, _ = environment.get_steps(behavior)
-            environment.set_actions(behavior, action_spec.random_action(len(decisions)))
+            for behavior, spec in environment.behavior_specs.items():
+                decisions, _ = environment.get_steps(behavior)
+                environment.set_actions(behavior, spec.action_spec.random_action(len(decisions)))
             environment.step()
     finally:
         environment.close()
@@ -59,18 +63,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("scenes", nargs="*", help=f"of {', '.join(BENCHES)} (default: all)")
     parser.add_argument("--areas", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    unknown = set(arguments.scenes) - set(BENCHES)
+    if unknown:
+        parser.error(f"expected scenes of {', '.join(BENCHES)}, got {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
-        rates = [measure(Path(folder), arguments.areas, arguments.steps) for _ in range(arguments.repeats)]
-    listed = ", ".join(f"{rate:,.0f}" for rate in rates)
-    print(
-        f"Tennis, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} "
-        f"agent-steps per CPU second of the player (runs: {listed}; target at 32 areas {TARGET:,})"
-    )
+        for name in arguments.scenes or BENCHES:
+            scene, options, target = BENCHES[name]
+            rates = [
+                measure(Path(folder), scene, options, arguments.areas, arguments.steps)
+                for _ in range(arguments.repeats)
+            ]
+            listed = ", ".join(f"{rate:,.0f}" for rate in rates)
+            aim = f"; target at 32 areas {target:,}" if target else ""
+            print(
+                f"{name}, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} "
+                f"agent-steps per CPU second of the player (runs: {listed}{aim})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _list() -> int:
     from mlagents_marl_plugin.player.scenes import SCENES
 
     for entry in SCENES.values():
-        print(f"{entry.name:<10} {entry.summary}")
+        print(f"{entry.name:<13} {entry.summary}")
     return 0
 
 

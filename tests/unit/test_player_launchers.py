@@ -7,9 +7,11 @@ import pytest
 from mlagents_envs import env_utils
 
 from mlagents_marl_plugin.player import cli
-from mlagents_marl_plugin.player.launchers import InstallError, install, mangled_part
+from mlagents_marl_plugin.player.launchers import SCENES_FOR_USERS, InstallError, install, mangled_part
+from mlagents_marl_plugin.player.scenes import SCENES
 
 BUILDS = Path(__file__).parents[2] / "unity_builds"
+TENNIS = ["Tennis"]
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def scripts(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["Tennis", "Tennis with its suffix"])
 def test_the_host_finds_what_install_wrote(platform, place, absolute, name, tmp_path, monkeypatch, scripts):
     folder = tmp_path / "my builds"
-    (launcher,) = install(folder, platform)
+    (launcher,) = install(folder, platform, scenes=TENNIS)
     assert launcher == folder / place
     monkeypatch.setattr(env_utils, "get_platform", lambda: platform)
     monkeypatch.chdir(tmp_path)
@@ -42,7 +44,7 @@ def test_the_host_finds_what_install_wrote(platform, place, absolute, name, tmp_
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_install_remembers_its_python_but_leaves_the_repositorys_launcher_alone(platform, tmp_path):
-    (launcher,) = install(tmp_path, platform, python="/first/python")
+    (launcher,) = install(tmp_path, platform, python="/first/python", scenes=TENNIS)
     assert "installed_with='/first/python'" in launcher.read_text()
     install(tmp_path, platform, python="/second/python")
     assert "installed_with='/second/python'" in launcher.read_text()
@@ -53,7 +55,7 @@ def test_install_remembers_its_python_but_leaves_the_repositorys_launcher_alone(
 
 
 def test_a_windows_launcher_is_a_copy_of_the_installed_program(tmp_path, scripts):
-    (launcher,) = install(tmp_path, "win32")
+    (launcher,) = install(tmp_path, "win32", scenes=TENNIS)
     assert launcher.read_bytes() == b"MZ the program"
 
 
@@ -65,19 +67,29 @@ def test_windows_without_the_installed_program_is_an_error(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_the_launchers_in_the_repository_are_what_install_writes(platform, tmp_path):
-    (launcher,) = install(tmp_path, platform, python="")
-    committed = BUILDS / launcher.relative_to(tmp_path)
-    assert committed.read_bytes() == launcher.read_bytes()
-    assert not launcher.read_bytes().count(b"\r")
-    if os.name == "posix":
-        assert committed.stat().st_mode & stat.S_IXUSR
+    launchers = install(tmp_path, platform, python="")
+    assert len(launchers) == len(SCENES_FOR_USERS)
+    for launcher in launchers:
+        committed = BUILDS / launcher.relative_to(tmp_path)
+        assert committed.read_bytes() == launcher.read_bytes()
+        assert not launcher.read_bytes().count(b"\r")
+        if os.name == "posix":
+            assert committed.stat().st_mode & stat.S_IXUSR
+
+
+def test_every_launcher_is_of_a_scene_and_stays_as_it_is_in_a_checkout_on_windows():
+    assert set(SCENES_FOR_USERS) == set(SCENES) - {"Counter"}
+    kept = (BUILDS / ".gitattributes").read_text()
+    assert "*.x86_64 text eol=lf\n" in kept
+    assert "*.app/** text eol=lf\n" in kept
 
 
 def test_the_bundle_names_its_executable(tmp_path):
     install(tmp_path, "darwin", python="")
-    plist = tmp_path / "Tennis.app" / "Contents" / "Info.plist"
-    assert "<key>CFBundleExecutable</key>\n    <string>Tennis</string>" in plist.read_text()
-    assert plist.read_bytes() == (BUILDS / "Tennis.app" / "Contents" / "Info.plist").read_bytes()
+    for scene in SCENES_FOR_USERS:
+        plist = tmp_path / f"{scene}.app" / "Contents" / "Info.plist"
+        assert f"<key>CFBundleExecutable</key>\n    <string>{scene}</string>" in plist.read_text()
+        assert plist.read_bytes() == (BUILDS / f"{scene}.app" / "Contents" / "Info.plist").read_bytes()
 
 
 @pytest.mark.parametrize("part", [".app", ".exe", ".x86_64", ".x86"])

@@ -41,6 +41,11 @@ SCENES = {
             "mlagents_marl_plugin.player.scenes.tennis_scene",
         ),
         SceneEntry(
+            "TennisVersus",
+            "two rackets play for points; 27 observations, 3 continuous actions, two teams",
+            "mlagents_marl_plugin.player.scenes.versus_scene",
+        ),
+        SceneEntry(
             "Counter",
             "agents that see who they are and count their steps; for tests of trainers",
             "mlagents_marl_plugin.player.scenes.counter",

@@ -7,9 +7,8 @@ import numpy as np
 from mlagents_marl_plugin.player.scenes import tennis_court as court
 from mlagents_marl_plugin.player.scenes.tennis_court import Flags, Floats
 
-_NEVER = 2.0  # a time beyond the step, which is the unit of time here
-_HALF = court.RACKET_HALF_SIZE[:, None]
-_GROWN = _HALF + court.BALL_RADIUS
+NEVER = 2.0  # a time beyond the step, which is the unit of time here
+_RACKET_HALF = court.RACKET_HALF_SIZE[:, None]
 _TINY = 1e-30  # keeps a motion of exactly zero from dividing
 
 
@@ -22,16 +21,23 @@ class Sweep(NamedTuple):
 
 
 def sweep_against_racket(start: Floats, motion: Floats) -> Sweep:
-    """First contact of a ball's centre with the racket box grown by the ball's radius.
+    """``sweep_against_box`` in racket-local axes (normal, face), the motion being relative to the racket."""
+    return sweep_against_box(start, motion, _RACKET_HALF, court.BALL_RADIUS)
+
+
+def sweep_against_box(start: Floats, motion: Floats, half: Floats, radius: float | Floats) -> Sweep:
+    """First contact of a ball's centre with a box grown by the ball's radius.
 
     The grown shape is the Minkowski sum of box and circle: flat sides and round corners.
 
     Args:
-        start: [2, K] ball centre relative to the box centre, in racket-local axes (normal, face).
-        motion: [2, K] displacement of the ball relative to the racket during the step.
+        start: [2, K] ball centre relative to the box centre, along the box's axes.
+        motion: [2, K] displacement of the ball relative to the box during the step.
+        half: [2, 1] half the box's size.
+        radius: the ball's, one for all or [K].
     """
     speed = motion + _TINY
-    towards = np.copysign(_GROWN, speed)
+    towards = np.copysign(half + radius, speed)
     enter, leave = (-towards - start) / speed, (towards - start) / speed
     time = enter.max(axis=0)
     missed = (time > leave.min(axis=0)) | (time > 1.0) | (leave.min(axis=0) < 0.0)
@@ -40,36 +46,36 @@ def sweep_against_racket(start: Floats, motion: Floats) -> Sweep:
     depth = np.zeros_like(time)
 
     entry = start + motion * time
-    corner = (np.abs(entry) > _HALF).all(axis=0)
+    corner = (np.abs(entry) > half).all(axis=0)
     if np.count_nonzero(corner):
-        centre = np.copysign(_HALF, entry)
-        time = np.where(corner, _enter_circle(start - centre, motion), time)
-        normal = np.where(corner, (start + motion * time - centre) / court.BALL_RADIUS, normal)
+        centre = np.copysign(half, entry)
+        time = np.where(corner, _enter_circle(start - centre, motion, radius), time)
+        normal = np.where(corner, (start + motion * time - centre) / radius, normal)
 
-    beyond = np.abs(start) - _HALF  # negative inside the slab
+    beyond = np.abs(start) - half  # negative inside the slab
     outside = np.maximum(beyond, 0.0)
     distance = np.hypot(outside[0], outside[1])
-    overlap = distance <= court.BALL_RADIUS
+    overlap = distance <= radius
     if np.count_nonzero(overlap):
         nearest_side = beyond.max(axis=0)
         within = distance == 0.0
         rounded = outside / np.where(within, 1.0, distance)
         inner = np.where(within, beyond == nearest_side, rounded)
         normal = np.where(overlap, np.copysign(inner, start), normal)
-        depth = np.where(overlap, court.BALL_RADIUS - np.where(within, nearest_side, distance), 0.0)
+        depth = np.where(overlap, radius - np.where(within, nearest_side, distance), 0.0)
         time[overlap] = 0.0
         missed &= ~overlap
-    time[missed] = _NEVER
+    time[missed] = NEVER
     return Sweep(time, normal, depth)
 
 
-def _enter_circle(start: Floats, motion: Floats) -> Floats:
-    """Time [K] at which ``start`` + t ``motion`` enters the ball's circle around the origin, from outside."""
+def _enter_circle(start: Floats, motion: Floats, radius: float | Floats) -> Floats:
+    """Time [K] at which ``start`` + t ``motion`` enters a circle around the origin, from outside."""
     square_speed = (motion * motion).sum(axis=0) + _TINY
     along = (start * motion).sum(axis=0)
-    root = along * along - square_speed * ((start * start).sum(axis=0) - court.BALL_RADIUS**2)
+    root = along * along - square_speed * ((start * start).sum(axis=0) - radius**2)
     time = (-along - np.sqrt(np.maximum(root, 0.0))) / square_speed
-    return np.where((root >= 0.0) & (time >= 0.0) & (time <= 1.0), time, _NEVER)
+    return np.where((root >= 0.0) & (time >= 0.0) & (time <= 1.0), time, NEVER)
 
 
 def contact_impulse(
