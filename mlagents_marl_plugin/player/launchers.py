@@ -21,11 +21,13 @@ _SCRIPT = """\
 #!/bin/sh
 # A stand-in for a Unity build: mlagents-learn starts it, and it starts the player of the scene that this file
 # is named after. It needs a Python that can import mlagents_marl_plugin, and tries in order:
-# MARL_PLAYER_PYTHON, VIRTUAL_ENV, the one it was installed with (if any), .venv beside its folder, python3
-# and python on PATH.
+# MARL_PLAYER_PYTHON, VIRTUAL_ENV, the one it was installed with (if any), .venv beside the folder of the build,
+# python3 and python on PATH.
 installed_with='{python}'
 scene=$(basename "$0" .x86_64)
-beside=$(dirname "$0")/../.venv/bin/python
+folder=$(dirname "$0")
+case "$folder" in *.app/Contents/MacOS) folder=$folder/../../.. ;; esac
+beside=$folder/../.venv/bin/python
 
 can_play() {{
     "$1" -c 'import sys; from importlib.util import find_spec

@@ -16,7 +16,7 @@ class TestShellLauncher:
 
     @pytest.fixture(params=["linux", "darwin"])
     def launcher(self, tmp_path, request):
-        (launcher,) = install(tmp_path / "my builds", request.param, python="")
+        (launcher,) = install(tmp_path / "my builds", request.param, python="", scenes=["Tennis"])
         return launcher
 
     @pytest.fixture
@@ -58,11 +58,12 @@ class TestShellLauncher:
         assert self.played(self.start(launcher, empty_path))
 
     def test_by_the_python_it_was_installed_with(self, empty_path, tmp_path):
-        (launcher,) = install(tmp_path / "it's mine", "linux", python=sys.executable)
+        (launcher,) = install(tmp_path / "it's mine", "linux", python=sys.executable, scenes=["Tennis"])
         assert self.played(self.start(launcher, empty_path))
 
-    def test_by_the_environment_beside_its_folder(self, empty_path, tmp_path):
-        (launcher,) = install(tmp_path / "unity_builds", "linux", python="")
+    @pytest.mark.parametrize("platform", ["linux", "darwin"])
+    def test_by_the_environment_beside_its_folder(self, empty_path, tmp_path, platform):
+        (launcher,) = install(tmp_path / "unity_builds", platform, python="", scenes=["Tennis"])
         folder = tmp_path / ".venv" / "bin"
         folder.mkdir(parents=True)
         self.write_python(folder / "python")
