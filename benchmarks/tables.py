@@ -77,7 +77,7 @@ def seed_by_seed(runs: dict[str, list[dict]]) -> list[str]:
         rows += [
             "",
             f"**{config}.yaml** · {first['areas']} area(s) · {first['agent_steps']} agent steps · "
-            f"1 torch thread, two runs at a time on a busy machine with 2 cores · commit {commits} · "
+            f"1 torch thread, 2 cores shared with other work · commit {commits} · "
             f"`uv run python benchmarks/tennis_seeds.py --config {config}`",
             "",
             "| " + " | ".join(title for _, title in COLUMNS) + " |",
