@@ -257,8 +257,12 @@ class Explorer:
         self._noise.reset(member)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the noise and of the generator."""
-        return {"noise": self._noise.state_dict(), "generator": self._generator.get_state()}
+        """State of the noise and of the generator, and the nudge."""
+        return {
+            "noise": self._noise.state_dict(),
+            "generator": self._generator.get_state(),
+            "nudge": self.nudge,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` stopped.
@@ -266,10 +270,11 @@ class Explorer:
         Raises:
             ValueError: if an entry is missing; names it.
         """
-        for name in ("noise", "generator"):
+        for name in ("noise", "generator", "nudge"):
             if name not in state:
                 raise ValueError(
                     f"Explorer.load_state_dict: expected entry '{name}', got none; the file is incomplete"
                 )
         self._noise.load_state_dict(state["noise"])
         self._generator.set_state(state["generator"].cpu())
+        self.nudge = state["nudge"]

@@ -179,12 +179,3 @@ def test_encode_refuses_a_choice_outside_its_branch(index: int) -> None:
     discrete = torch.tensor([[0, 0, 0, 0], [0, index, 0, 0]], dtype=torch.int32)
     with pytest.raises(ValueError, match="expected choices 0 to 1 in branch 1"):
         actions.encode(LAYOUT, torch.zeros(2, 2), discrete)
-
-
-def test_nothing_is_made_on_the_default_device() -> None:
-    raw, allowed = torch.randn(4, LAYOUT.size), random_mask(LAYOUT, 4)
-    with torch.device("meta"):
-        for draw in DRAWS.values():
-            encoded = draw(raw, allowed)
-            assert encoded.device.type == "cpu"
-            assert torch.equal(actions.encode(LAYOUT, *actions.to_host(LAYOUT, encoded)), encoded.detach())

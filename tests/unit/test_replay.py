@@ -449,19 +449,3 @@ def test_a_buffer_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(memory, "memory_bytes", lambda device: None)
     with pytest.raises(MemoryError, match="got 1000000000000000 steps of 61 bytes each.*lower buffer_size"):
         Replay(PLAIN, 10**15, CPU)
-
-
-def test_nothing_is_made_on_the_default_device() -> None:
-    with torch.device("meta"):
-        replay = Replay(PLAIN, 8, CPU)
-        replay.append(
-            torch.ones(3, 2, device=CPU), torch.ones(3, 2, device=CPU), torch.ones(3, 0, device=CPU)
-        )
-        ids = torch.tensor([0, 1], device=CPU)
-        flat = torch.zeros(2, 2, device=CPU)
-        replay.complete(ids, flat, flat, flat, flat, ids + 1, flat[:, 0])
-        replay.load_state_dict(replay.state_dict())
-        for n_step, share in ((1, 1.0), (3, 1.0), (1, 0.5)):
-            for part in replay.sample(4, n_step, 0.9, share):
-                assert part.device == CPU
-        assert replay.metrics()["size"] == 2

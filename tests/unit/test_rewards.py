@@ -192,11 +192,3 @@ def test_what_cannot_be_loaded_says_which_part_failed(module: str) -> None:
 def test_a_negative_scale_is_told() -> None:
     with pytest.raises(ValueError, match=r"positive_reward_scale: expected at least 0, got -1.0"):
         RewardShaping(-1.0)
-
-
-def test_nothing_is_made_on_the_default_device() -> None:
-    given = step()
-    with torch.device("meta"):
-        individual, group = RewardShaping(2.0, 0.1)(given)
-        for sharing in RewardSharing:
-            assert share_rewards(individual, group, given.present, sharing).device.type == "cpu"
