@@ -1,6 +1,7 @@
-"""How policies choose actions: a copy of the actor on ``act_device``, with exploration while training."""
+"""How policies choose actions: a copy of the actor on ``act_device``, which draws or explores while training."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -8,11 +9,50 @@ from torch import Tensor
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.exploration import Explorer
 from mlagents_marl_plugin.core.networks import DecentralisedActor
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import ActionLayout
 
 
-class Acting:
-    """Decides for rows of agents. The trainer swaps new weights in as a whole (`swap`)."""
+class Decision(NamedTuple):
+    """What R agents do."""
+
+    action: Tensor  # [R, A] encoded, on the CPU; continuous values as drawn, which may lie outside [-1, 1]
+    log_prob: Tensor | None  # [R] of these actions; None from actors that draw nothing
+
+
+class Acting(Protocol):
+    """Decides for rows of agents. The trainer swaps new weights in as a whole."""
+
+    device: torch.device
+
+    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+        """
+        Args:
+            obs: [R, O] as observed.
+            allowed: [R, choices] 0/1.
+            slots: [R] int64.
+            members: [R] int64, who keeps a noise process of its own: one agent in one area.
+        """
+
+    def swap(self, actor: Any) -> None:
+        """Take over the learning actor's weights, in place."""
+
+    def reset(self, members: Tensor) -> None:
+        """The episodes of members [M] have ended."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next decision depends on, but for the weights."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` stopped.
+
+        Raises:
+            ValueError: if an entry is missing.
+        """
+
+
+class ExploringActing:
+    """Deterministic actors: what they choose, with exploration on top while training."""
 
     def __init__(
         self,
@@ -38,14 +78,73 @@ class Acting:
         self.step = step
 
     def swap(self, actor: DecentralisedActor) -> None:
-        """Take over the learning actor's weights, in place."""
+        """See `Acting`."""
         self.copy.copy_weights(actor)
 
     @torch.no_grad()
-    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Tensor:
+    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+        """See `Acting`."""
         obs, allowed = obs.to(self.device), allowed.to(self.device)
         raw = self.copy.forward_rows(obs, slots.to(self.device))
         if self.explorer is None:
-            return actions.mode(self.layout, raw, allowed).cpu()
+            return Decision(actions.mode(self.layout, raw, allowed).cpu(), None)
         drawn = actions.sample(self.layout, raw, allowed, self.generator)
-        return self.explorer.explore(drawn, allowed, members, self.step()).cpu()
+        return Decision(self.explorer.explore(drawn, allowed, members, self.step()).cpu(), None)
+
+    def reset(self, members: Tensor) -> None:
+        """See `Acting`."""
+        if self.explorer is not None:
+            self.explorer.reset(members)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Acting`."""
+        return {} if self.explorer is None else self.explorer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Acting`."""
+        if self.explorer is not None and state:
+            self.explorer.load_state_dict(state)
+
+
+class SamplingActing:
+    """Stochastic actors: a draw from the policy, or its mode."""
+
+    def __init__(
+        self, actor: StochasticActor, device: torch.device, generator: torch.Generator, greedy: bool
+    ):
+        """
+        Args:
+            actor: the one that learns; a copy of it acts.
+            generator: on ``device``, for the draws.
+            greedy: whether to play the mode.
+        """
+        self.device = device
+        self.copy = actor.acting_copy(device)
+        self.generator = generator
+        self.greedy = greedy
+
+    def swap(self, actor: StochasticActor) -> None:
+        """See `Acting`."""
+        self.copy.copy_weights(actor)
+
+    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+        """See `Acting`."""
+        obs, allowed, slots = obs.to(self.device), allowed.to(self.device), slots.to(self.device)
+        if self.greedy:
+            action = self.copy.mode_rows(obs, allowed, slots)
+            return Decision(action.cpu(), self.copy.log_prob_rows(obs, allowed, slots, action).cpu())
+        action, log_prob = self.copy.sample_rows(obs, allowed, slots, self.generator)
+        return Decision(action.cpu(), log_prob.cpu())
+
+    def reset(self, members: Tensor) -> None:
+        """Nobody has a process of its own."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Acting`."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Acting`."""
+        if "generator" not in state:
+            raise ValueError("acting: expected entry 'generator', got none; the file is incomplete")
+        self.generator.set_state(state["generator"].cpu())

@@ -21,7 +21,9 @@ class Steps(NamedTuple):
     next_rows: np.ndarray  # [M] int64, where their successors' observations are
     cut: np.ndarray  # [M] bool, the successor is only an observation, the next step is elsewhere
     action: np.ndarray  # [M, joint] float32
+    log_prob: np.ndarray  # [M, N] float32, of what was decided in this very step
     present: np.ndarray  # [M, N] bool
+    decided: np.ndarray  # [M, N] bool; one who is present and did not decide keeps up an earlier action
     value_mask: np.ndarray  # [M, N] bool
     reward: np.ndarray  # [M, N] float32, each agent's own
     group_reward: np.ndarray  # [M] float32, the group's, once
@@ -149,7 +151,9 @@ class Block:
             next_rows=np.array(self.next_rows, np.int64),
             cut=np.array(self.cut, bool),
             action=staging.joint(staging.action, rows),
+            log_prob=staging.log_prob[at],
             present=staging.present[at],
+            decided=staging.decided[at],
             value_mask=staging.valued[at],
             reward=staging.reward[at],
             group_reward=self._group_reward(rows, at),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mlagents.trainers.exception import UnityTrainerException
 
-FORMAT = 1
+FORMAT = 2
 LAST = "checkpoint.pt"
 REPLAY = "last_replay_buffer.pt"
 
@@ -16,11 +16,10 @@ _ENTRIES = (
     "trainer",
     "step",
     "updates",
-    "debt_origin",
-    "debt_paid",
+    "cadence",
     "learner",
     "act_device",
-    "explorer",
+    "acting",
     "scores",
 )
 

@@ -3,8 +3,8 @@
 Names, constants and shapes are those of the host's own files, which Unity checks on import. The file holds
 the actor and nothing else. What Unity plays with *Deterministic Inference* unticked is ``continuous_actions``
 and ``discrete_actions``; by default both are the greedy action here, since that is the policy whose score was
-measured (and the only one that a network of action values has). ``sample_discrete`` draws the choices from
-softmax(logits) instead, as the host's own trainers do: for policies that are trained as distributions.
+measured (and the only one that a network of action values has). Policies that are trained as distributions
+(``stochastic``) are drawn from instead, as the host's own trainers do.
 """
 
 import copy
@@ -68,7 +68,7 @@ def export_actor(
     path: str | os.PathLike[str],
     *,
     sample_obs: Sequence[np.ndarray] | None = None,
-    sample_discrete: bool = False,
+    stochastic: bool = False,
 ) -> None:
     """Writes ``path`` if the file computes what ``actor`` does; otherwise leaves whatever was there before.
 
@@ -82,7 +82,8 @@ def export_actor(
         observation_shapes: of one agent, in the order of the behaviour's sensors.
         path: where to; folders are made.
         sample_obs: real observations to compare on, [R, *shape] each with R >= 1; None takes random ones.
-        sample_discrete: without *Deterministic Inference* Unity draws choices, instead of the greedy ones.
+        stochastic: the actor's output is a policy, [B, layout.size + C]: means as they are, logits, standard
+            deviations. Without *Deterministic Inference* Unity draws from it.
 
     Raises:
         ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does
@@ -98,29 +99,31 @@ def export_actor(
     with torch.device("cpu"), torch.no_grad():
         copied = copy.deepcopy(actor).cpu().eval()
         references = [
-            _reference(copied, layout, _observations(where.name, observation_shapes, sample_obs, batch))
+            _reference(
+                copied, layout, _observations(where.name, observation_shapes, sample_obs, batch), stochastic
+            )
             for batch in CHECKED_BATCHES
         ]
         try:
-            data = _to_onnx(_UnityActor(copied, layout, sample_discrete), layout, observation_shapes)
+            data = _to_onnx(_UnityActor(copied, layout, stochastic), layout, observation_shapes)
         except RuntimeError as error:
             raise ExportError(
                 f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that "
                 f"it cannot ({error}); the checkpoint (.pt) was written: use other operations in the network"
             ) from error
         num_weights = sum(tensor.numel() for tensor in (*copied.parameters(), *copied.buffers()))
-        FileCheck(where.name, layout, num_weights, sample_discrete).run(data, references)
+        FileCheck(where.name, layout, num_weights, stochastic).run(data, references)
     _write(data, where)
 
 
 class _UnityActor(nn.Module):
     """The actor with the outputs that Unity asks for, in the host's order."""
 
-    def __init__(self, actor: nn.Module, layout: ActionLayout, sample_discrete: bool) -> None:
+    def __init__(self, actor: nn.Module, layout: ActionLayout, stochastic: bool) -> None:
         super().__init__()
         self.actor = actor
         self.layout = layout
-        self.sample_discrete = sample_discrete
+        self.stochastic = stochastic
         self.version_number = _constant([MODEL_VERSION])
         self.memory_size = _constant([0])
         self.continuous_size = _constant([layout.continuous])
@@ -136,13 +139,18 @@ class _UnityActor(nn.Module):
         return tuple(outputs)
 
     def _continuous(self, raw: Tensor) -> list[Tensor]:
-        values = raw if not self.layout.branches else raw[:, : self.layout.continuous]
+        alone = not self.layout.branches and not self.stochastic
+        values = raw if alone else raw[:, : self.layout.continuous]
+        if self.stochastic:
+            drawn = values + raw[:, self.layout.size :] * torch.randn_like(values)
+            return [drawn.clamp(-1.0, 1.0), self.continuous_size, values.clamp(-1.0, 1.0)]
         # tanh is within [-1, 1] already; the host's clamp(-3, 3) / 3 belongs to its unbounded Gaussian.
         action = torch.tanh(values)
         return [action, self.continuous_size, action.clone()]
 
     def _discrete(self, raw: Tensor, action_masks: Tensor) -> list[Tensor]:
-        logits = raw[:, self.layout.continuous :] if self.layout.continuous else raw
+        first = self.layout.continuous
+        logits = raw[:, first : self.layout.size] if first else raw
         drawn, greedy = [], []
         start = 0
         for size in self.layout.branches:
@@ -152,7 +160,7 @@ class _UnityActor(nn.Module):
             # Products and sums only, as in the host's own files: all of Unity's importers read them.
             logit = logits[:, branch] * allowed + FORBIDDEN_LOGIT * (allowed * -1.0 + 1.0)
             greedy.append(logit.argmax(1, keepdim=True))
-            if self.sample_discrete:
+            if self.stochastic:
                 drawn.append(torch.multinomial(logit.softmax(1), 1))
         chosen = torch.cat(greedy, 1)
         return [torch.cat(drawn, 1) if drawn else chosen.clone(), self.branch_sizes, chosen]
@@ -219,12 +227,15 @@ def _observations(
     ]
 
 
-def _reference(actor: nn.Module, layout: ActionLayout, observations: list[Tensor]) -> Reference:
+def _reference(
+    actor: nn.Module, layout: ActionLayout, observations: list[Tensor], stochastic: bool
+) -> Reference:
     batch = len(observations[0])
     raw = actor(observations)
-    if tuple(raw.shape) != (batch, layout.size):
+    expected = (batch, layout.size + layout.continuous * stochastic)
+    if tuple(raw.shape) != expected:
         raise ValueError(
-            f"export: expected the actor to return {(batch, layout.size)} (rows, actions), got "
+            f"export: expected the actor to return {expected} (rows, actions), got "
             f"{tuple(raw.shape)}; it must give one value per continuous action and one logit per choice"
         )
     allowed = _some_allowed(layout, batch)
@@ -234,16 +245,17 @@ def _reference(actor: nn.Module, layout: ActionLayout, observations: list[Tensor
 
     def exact() -> Answer:
         in_float64 = copy.deepcopy(actor).double()([obs.double() for obs in observations])
-        return _answer(layout, in_float64, allowed)
+        return _answer(layout, in_float64, allowed, stochastic)
 
-    return Reference(feed, _answer(layout, raw, allowed), exact)
+    return Reference(feed, _answer(layout, raw, allowed, stochastic), exact)
 
 
-def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor) -> Answer:
+def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor, stochastic: bool) -> Answer:
     """By the code that acts in training, not by the module that is exported."""
-    continuous = mode(layout, raw, allowed)[:, : layout.continuous]
-    logit = raw[:, layout.continuous :].masked_fill(allowed == 0, -torch.inf)
-    return Answer(continuous.numpy(), logit.numpy())
+    head, deviation = raw[:, : layout.size], raw[:, layout.size :]
+    continuous = mode(layout, head, allowed, squash=not stochastic)[:, : layout.continuous]
+    logit = head[:, layout.continuous :].masked_fill(allowed == 0, -torch.inf)
+    return Answer(continuous.numpy(), logit.numpy(), deviation.numpy())
 
 
 def _some_allowed(layout: ActionLayout, batch: int) -> Tensor:

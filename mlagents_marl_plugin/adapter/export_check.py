@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -20,6 +20,11 @@ TOLERANCE = 1e-5
 # How much further than float32 itself strays from float64 a file may stray, where that is above TOLERANCE:
 # large unnormalised observations cancel, and correct programs may add up the same numbers in any order.
 ROUNDING_FACTOR = 10.0
+
+# Of so many draws, the share below a point differs from its chance by more than this once in 10^10 files.
+DRAWS = 1024
+DRAWN_TOLERANCE = 0.1
+QUANTILES = ((-1.0, 0.1587), (0.0, 0.5), (1.0, 0.8413))
 
 # Read by the importers of Sentis 1.x and 2.x (now the Inference Engine), which the Unity packages 3.0 and 4.0
 # use that go with mlagents 1.1.0. They read no GRU node: such cells are exported in their primitive form.
@@ -42,6 +47,7 @@ class Answer(NamedTuple):
 
     continuous: np.ndarray  # [B, C]
     logit: np.ndarray  # [B, choices], a forbidden choice at -inf
+    deviation: np.ndarray  # [B, C] of drawn values around the greedy ones; [B, 0] where nothing is drawn
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class FileCheck:
         name: of the file, for messages.
         layout: its actions.
         num_weights: float numbers that the actor holds, buffers included.
-        draws: ``discrete_actions`` is random.
+        draws: ``continuous_actions`` and ``discrete_actions`` are random.
     """
 
     name: str
@@ -85,6 +91,8 @@ class FileCheck:
         names = [output.name for output in session.get_outputs()]
         for reference in references:
             self._answers(dict(zip(names, session.run(None, reference.feed), strict=True)), reference)
+        if self.draws and self.layout.continuous:
+            self._spread(session, references[-1])
 
     def _operators(self, model: onnx.ModelProto) -> None:
         unknown = sorted(
@@ -106,10 +114,9 @@ class FileCheck:
 
     def _answers(self, outputs: dict[str, np.ndarray], reference: Reference) -> None:
         if self.layout.continuous:
-            for name in (
-                TensorNames.continuous_action_output,
-                TensorNames.deterministic_continuous_action_output,
-            ):
+            greedy = TensorNames.deterministic_continuous_action_output
+            drawn = TensorNames.continuous_action_output
+            for name in (greedy,) if self.draws else (drawn, greedy):
                 distance = np.abs(outputs[name] - reference.answer.continuous)
                 self._accept(name, distance, reference, lambda answer: answer.continuous)
         if self.layout.branches:
@@ -121,6 +128,25 @@ class FileCheck:
                     # A draw may be any permitted choice, however unlikely.
                     regret = np.where(np.isfinite(regret), 0.0, regret)
                 self._accept(name, regret, reference, lambda answer: answer.logit)
+
+    def _spread(self, session: Any, reference: Reference) -> None:
+        """Drawn values lie within [-1, 1] and, of every value, as many lie below given points as should."""
+        feed = {name: np.repeat(rows[:1], DRAWS, axis=0) for name, rows in reference.feed.items()}
+        (drawn,) = session.run([TensorNames.continuous_action_output], feed)
+        if not (np.abs(drawn) <= 1).all():
+            self._refuse(TensorNames.continuous_action_output, "a value outside [-1, 1]")
+        centre, deviation = reference.answer.continuous[0], reference.answer.deviation[0]
+        for below, expected in QUANTILES:
+            point = centre + below * deviation
+            inside = np.abs(point) < 1 - TOLERANCE  # beyond the limits all draws are cut off
+            inside &= np.abs(centre) < 1
+            share = (drawn <= point).mean(axis=0)
+            difference = np.abs(share - expected)[inside]
+            if len(difference) and difference.max() > DRAWN_TOLERANCE:
+                self._refuse(
+                    TensorNames.continuous_action_output,
+                    f"draws of which {share[inside].tolist()} lie below {below} deviations, not {expected}",
+                )
 
     def _regret(self, chosen: np.ndarray, answer: Answer) -> np.ndarray:
         """[B, K]: how far the chosen logit lies below its branch's largest; inf for a forbidden choice."""

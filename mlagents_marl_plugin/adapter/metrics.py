@@ -11,7 +11,7 @@ from mlagents_marl_plugin.adapter.assembler import Episode
 from mlagents_marl_plugin.adapter.store import MeanRewards
 
 if TYPE_CHECKING:
-    from mlagents_marl_plugin.adapter.trainers import OffPolicyMarlTrainer
+    from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
 
 logger = get_logger(__name__)
 
@@ -19,23 +19,24 @@ logger = get_logger(__name__)
 HOST_NAMES = {
     "policy_loss": "Losses/Policy Loss",
     "critic_loss": "Losses/Value Loss",
+    "entropy": "Policy/Entropy",
     "q_mean": "Policy/Extrinsic Value Estimate",
+    "value_mean": "Policy/Extrinsic Value Estimate",
+    "value_loss": "Losses/Value Loss",
 }
 MAX_SLOTS_SHOWN = 8
-STUCK_UPDATES = 100  # an actor that has had no usable gradient for so long is told of
 
 
 class Reporter:
     """Collects what happens between summaries; what the learner measures is fetched once, at the summary."""
 
-    def __init__(self, trainer: "OffPolicyMarlTrainer"):
+    def __init__(self, trainer: "MarlTrainer"):
         self.trainer = trainer
         self.stats = trainer.stats_reporter
         self._since = time.monotonic()
         self._steps = self._updates = 0
         self._started = False
         self._group_rewarded = False
-        self._stuck = False
 
     def agent_ended(self, own: float, group: float) -> None:
         """One agent's episode, in the host's terms."""
@@ -93,18 +94,11 @@ class Reporter:
         self.stats.set_stat("Data/Accepted Rows", assembler.accepted)
         self.stats.set_stat("Data/Rejected Rows", assembler.rejected + trainer.roster.untracked)
         self.stats.set_stat("Data/Dropped Group Steps", assembler.dropped)
-        if trainer.replay is None or trainer.store is None:
+        if not trainer.is_training:
             return
-        for name, value in trainer.replay.metrics().items():
-            self.stats.set_stat(f"Replay/{_title(name)}", value)
-        self._rewards(trainer.store.take_mean_rewards())
-        explorer = trainer.acting.explorer
-        if explorer is not None:
-            scale = explorer.schedule.scale_at(trainer.get_step) + explorer.nudge
-            self.stats.set_stat("Policy/Noise Scale", scale)
-        hyper, fraction = trainer.hyperparameters, trainer.learning_rate_fraction()
-        self.stats.set_stat("Policy/Learning Rate", hyper.learning_rate * fraction)
-        self.stats.set_stat("Policy/Critic Learning Rate", hyper.critic_learning_rate * fraction)
+        for name, value in trainer.figures().items():
+            self.stats.set_stat(name, value)
+        self._rewards(trainer.rewards.take_means())
         if trainer.updates:
             self._learner()
             self._observations()
@@ -127,30 +121,9 @@ class Reporter:
                 self.stats.set_stat(f"Reward/Raw Slot {slot}", raw)
                 self.stats.set_stat(f"Reward/Shaped Slot {slot}", shaped)
 
-    def _watch_gradient(self, without: list[float], saturated: list[float]) -> None:
-        """Warn once when an actor gets no gradient any more, and shake it if the YAML asks for that."""
-        stuck = [slot for slot, updates in enumerate(without) if updates >= STUCK_UPDATES]
-        nudge = self.trainer.hyperparameters.saturation_nudge if stuck else 0.0
-        if self.trainer.acting.explorer is not None:
-            self.trainer.acting.explorer.nudge = nudge
-        if stuck and not self._stuck:
-            slot = stuck[0]
-            remedy = (
-                f"noise is raised by {nudge} until it does" if nudge else "saturation_nudge: 0.2 adds noise"
-            )
-            logger.warning(
-                f"{self.trainer.brain_name}: the actor of slot {slot} has had no usable gradient in its last "
-                f"{int(without[slot])} updates, with {saturated[slot]:.0%} of its actions at their limits. "
-                f"Raise logit_regularisation, or lower learning_rate; {remedy}."
-            )
-        self._stuck = bool(stuck)
-
     def _learner(self) -> None:
         figures = self.trainer.learner.metrics()
-        if "updates_without_gradient" in figures:
-            self._watch_gradient(
-                figures["updates_without_gradient"].tolist(), figures["saturated_share"].tolist()
-            )
+        self.trainer.look_at(figures)
         for name, tensor in figures.items():
             values = tensor.detach().float().cpu()
             title = HOST_NAMES.get(name, f"Learner/{_title(name)}")

@@ -22,11 +22,14 @@ from mlagents_envs.logging_util import get_logger
 from mlagents_marl_plugin.adapter import checkpoint
 from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec
 
 logger = get_logger(__name__)
 
 BEST = "best.pt"
+
+Actor = DecentralisedActor | StochasticActor
 
 
 class ModelFiles:
@@ -35,13 +38,13 @@ class ModelFiles:
     def __init__(self, artifact_path: str, behavior_name: str):
         self.folder = artifact_path
         self.behavior_name = behavior_name
-        self._best: tuple[dict[str, Any], DecentralisedActor, float] | None = None
+        self._best: tuple[dict[str, Any], Actor, float] | None = None
 
     def save(
         self,
         state: dict[str, Any],
         replay: dict[str, Any] | None,
-        actor: DecentralisedActor,
+        actor: Actor,
         spec: GroupSpec,
         sample_obs: list[np.ndarray] | None,
     ) -> tuple[str, list[str]]:
@@ -66,18 +69,19 @@ class ModelFiles:
         return models[0], [f"{base}.pt", *models[1:]]
 
     def _export(
-        self, actor: DecentralisedActor, spec: GroupSpec, base: str, sample_obs: list[np.ndarray] | None
+        self, actor: Actor, spec: GroupSpec, base: str, sample_obs: list[np.ndarray] | None
     ) -> list[str]:
-        role, role_actor, paths = spec.roles[0], actor.roles[0], []
-        for slot in range(1 if role_actor.sharing is Sharing.SHARED else role.num_slots):
+        role, sharing, paths = spec.roles[0], actor.roles[0].sharing, []
+        for slot in range(1 if sharing is Sharing.SHARED else role.num_slots):
             path = f"{base}.onnx" if slot == 0 else f"{base}-slot{slot}.onnx"
             try:
                 export_actor(
-                    FlatObservations(role_actor.slot_module(slot)),
+                    FlatObservations(actor.slot_module(slot)),
                     role.action,
                     role.observation_shapes,
                     path,
                     sample_obs=sample_obs,
+                    stochastic=isinstance(actor, StochasticActor),
                 )
             except ExportError as error:
                 raise UnityTrainerException(f"{error} The checkpoint {base}.pt is kept.") from error
@@ -95,7 +99,7 @@ class ModelFiles:
             logger.info(f"Copied {path} to {target}.")
         return attr.evolve(saved, file_path=f"{self.folder}.onnx")
 
-    def remember_best(self, state: dict[str, Any], actor: DecentralisedActor, score: float) -> None:
+    def remember_best(self, state: dict[str, Any], actor: Actor, score: float) -> None:
         """Keep a copy in memory, to be written with the next checkpoint."""
         self._best = (state, actor.acting_copy(torch.device("cpu")), score)
 

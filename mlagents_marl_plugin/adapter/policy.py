@@ -1,7 +1,8 @@
 """The policy that the host asks for actions: it writes down every decision and acts by the actor's copy."""
 
+import math
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +14,12 @@ from mlagents.trainers.torch_entities.action_log_probs import LogProbsTuple
 from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
 from mlagents_envs.timers import timed
 
+from mlagents_marl_plugin.adapter.acting import Acting, Decision
 from mlagents_marl_plugin.adapter.grouping import FirstAgents
 from mlagents_marl_plugin.adapter.roster import Roster
 from mlagents_marl_plugin.adapter.staging import encode_tickets, no_tickets
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.types import ActionLayout
-
-
-class Decide(Protocol):
-    """From observations [R, O], allowed [R, choices], slot [R] and member [R] to encoded actions [R, A]."""
-
-    def __call__(
-        self, obs: torch.Tensor, allowed: torch.Tensor, slots: torch.Tensor, members: torch.Tensor
-    ) -> torch.Tensor: ...
 
 
 class Table:
@@ -40,7 +34,7 @@ class Table:
         self.lock = threading.RLock()
         self.behavior_ids: list[str] = []  # sorted: the order of slots
         self.roster: Roster | None = None
-        self.decide: Decide | None = None
+        self.decide: Acting | None = None
         self.on_first_agents: Any = None  # called with what a whole first step of a process showed
         self.failure: Exception | None = None  # what ended the trainer's own thread
         self._first: dict[int, dict[str, FirstAgents]] = {}
@@ -109,26 +103,33 @@ class MarlPolicy(Policy):
         allowed = self._allowed(requests)
         if placed is None:
             tickets = no_tickets(count)
-            encoded = actions.uniform(
-                self.layout, torch.from_numpy(allowed), (count,), device=torch.device("cpu")
-            )
+            permitted = torch.from_numpy(allowed)
+            encoded = actions.uniform(self.layout, permitted, (count,), device=torch.device("cpu"))
         else:
             rows, slots = placed
-            encoded, tickets = self._follow(rows, slots, obs, allowed)
+            decision, tickets = self._follow(rows, slots, obs, allowed)
+            self._check_finite(decision)
+            encoded = decision.action
         continuous, discrete = actions.to_host(self.layout, encoded)
-        action = ActionTuple(continuous.numpy(), discrete.numpy())
-        if not np.isfinite(action.continuous.sum()):
-            raise UnityTrainerException(
-                f"{self.behavior_id}: expected finite actions, got NaN or Inf from the actor; the last "
-                f"checkpoint is from before that. Lower learning_rate, or set "
-                f"network_settings.normalize: true"
-            )
+        # The scene gets what it knows; the learner, what was drawn.
+        action = ActionTuple(continuous.clamp(-1.0, 1.0).numpy(), discrete.numpy())
         return ActionInfo(
             action=action,
             env_action=action,
             outputs=self._outputs(action, tickets),
             agent_ids=list(requests.agent_id),
         )
+
+    def _check_finite(self, decision: Decision) -> None:
+        total = decision.action.sum()
+        if decision.log_prob is not None:
+            total = total + decision.log_prob.sum()
+        if not math.isfinite(total):
+            raise UnityTrainerException(
+                f"{self.behavior_id}: expected finite actions, got NaN or Inf from the actor; the last "
+                f"checkpoint is from before that. Lower learning_rate, or set "
+                f"network_settings.normalize: true"
+            )
 
     def _outputs(self, action: ActionTuple, tickets: np.ndarray) -> dict[str, Any]:
         """What the host looks up by row, with room behind the rows.
@@ -146,30 +147,32 @@ class MarlPolicy(Policy):
 
     def _follow(
         self, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray
-    ) -> tuple[torch.Tensor, np.ndarray]:
+    ) -> tuple[Decision, np.ndarray]:
         """Choose actions and write the decisions down; rows of -1 are not followed."""
         roster, decide = self.table.roster, self.table.decide
         assert roster is not None and decide is not None
         staging, known = roster.staging, rows >= 0
         lanes = np.where(known, staging.lane[rows % staging.capacity], 0)
         members = lanes * roster.layout.group_size + slots
-        encoded = decide(
+        decision = decide(
             torch.from_numpy(obs),
             torch.from_numpy(allowed),
             torch.from_numpy(slots),
             torch.from_numpy(members),
         )
-        chosen = encoded.numpy()
+        action = decision.action.numpy()
+        log_prob = None if decision.log_prob is None else decision.log_prob.numpy()
         if known.all():
             staging.write_decisions(0, rows, slots, obs, allowed)
-            staging.write_actions(0, rows, slots, chosen)
-            return encoded, encode_tickets(rows, slots)
+            staging.write_actions(0, rows, slots, action, log_prob)
+            return decision, encode_tickets(rows, slots)
         tickets = no_tickets(len(rows))
         if known.any():
-            staging.write_decisions(0, rows[known], slots[known], obs[known], allowed[known])
-            staging.write_actions(0, rows[known], slots[known], chosen[known])
-            tickets[known] = encode_tickets(rows[known], slots[known])
-        return encoded, tickets
+            at = rows[known], slots[known]
+            staging.write_decisions(0, *at, obs[known], allowed[known])
+            staging.write_actions(0, *at, action[known], None if log_prob is None else log_prob[known])
+            tickets[known] = encode_tickets(*at)
+        return decision, tickets
 
     def _allowed(self, requests: DecisionSteps) -> np.ndarray:
         """1 = permitted; the host says True = forbidden."""

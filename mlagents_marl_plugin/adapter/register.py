@@ -13,21 +13,22 @@ _PR_SET_PDEATHSIG = 1
 
 
 def register() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Our trainer types and their settings, by name."""
+    """Our trainer types and their settings, by name. One that is broken is left out, with a warning."""
+    from mlagents_envs.logging_util import get_logger
+
     from mlagents_marl_plugin.adapter import settings, trainers
 
     # The launchers in unity_builds start their player with the interpreter that trains.
     os.environ.setdefault(PYTHON_VARIABLE, sys.executable)
     end_workers_with_us()
-    pairs = (
-        (trainers.MaddpgTrainer, settings.MaddpgSettings),
-        (trainers.Matd3Trainer, settings.Matd3Settings),
-        (trainers.IddpgTrainer, settings.IddpgSettings),
-        (trainers.MaddpgSharedTrainer, settings.MaddpgSharedSettings),
-        (trainers.Matd3SharedTrainer, settings.Matd3SharedSettings),
-    )
-    types = {trainer.get_trainer_name(): trainer for trainer, _ in pairs}
-    schemas = {trainer.get_trainer_name(): schema for trainer, schema in pairs}
+    types, schemas = {}, {}
+    for name, schema in settings.SCHEMAS.items():
+        try:
+            types[name] = trainers.trainer_class(name)
+        except Exception as error:
+            get_logger(__name__).warning(f"trainer_type {name} is not available: {error!r}")
+            continue
+        schemas[name] = schema
     return types, schemas
 
 

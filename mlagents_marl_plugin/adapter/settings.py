@@ -1,7 +1,7 @@
 """The YAML schema: the algorithms' pure configs, plus what our trainers add under ``hyperparameters``."""
 
 from enum import Enum
-from typing import Optional
+from typing import Any, Optional
 
 import attr
 from mlagents.trainers.exception import TrainerConfigError
@@ -9,13 +9,8 @@ from mlagents.trainers.settings import HyperparamSettings, RewardSignalType, Tra
 
 from mlagents_marl_plugin.adapter.grouping import Grouping
 from mlagents_marl_plugin.adapter.strict import strict_fields
-from mlagents_marl_plugin.algorithms.maddpg_config import (
-    IddpgConfig,
-    MaddpgConfig,
-    MaddpgSharedConfig,
-    Matd3Config,
-    Matd3SharedConfig,
-)
+from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.core.networks import Sharing
 
 
 class SlotsBy(Enum):
@@ -93,10 +88,6 @@ class GroupSettings:
             )
 
 
-def _schema(cls: type) -> type:
-    return attr.s(auto_attribs=True, collect_by_mro=True, field_transformer=strict_fields)(cls)
-
-
 class _Checked:
     """Ranges are checked after all fields are set, and reported as the host reports its own."""
 
@@ -108,29 +99,38 @@ class _Checked:
             raise TrainerConfigError(f"hyperparameters.{error}") from None
 
 
-@_schema
-class MaddpgSettings(_Checked, MaddpgConfig, GroupSettings, HyperparamSettings):
-    """``trainer_type: maddpg``."""
+def _make_schema(trainer_type: str, config: type) -> type:
+    """The schema of a trainer type: ``MaddpgConfig`` gives ``MaddpgSettings``, a name of this module."""
+    name = config.__name__.removesuffix("Config") + "Settings"
+    body = {"__doc__": f"``trainer_type: {trainer_type}``.", "__module__": __name__}
+    schema: type = attr.s(auto_attribs=True, collect_by_mro=True, field_transformer=strict_fields)(
+        type(name, (_Checked, config, GroupSettings, HyperparamSettings), body)
+    )
+    globals()[name] = schema  # the host pickles settings for its environment workers, by this name
+    return schema
 
 
-@_schema
-class Matd3Settings(_Checked, Matd3Config, GroupSettings, HyperparamSettings):
-    """``trainer_type: matd3``."""
+SCHEMAS = {name: _make_schema(name, algorithm.config) for name, algorithm in ALGORITHMS.items()}
 
 
-@_schema
-class IddpgSettings(_Checked, IddpgConfig, GroupSettings, HyperparamSettings):
-    """``trainer_type: iddpg``."""
+def check_slots(behavior_name: str, hyperparameters: Any, members: tuple[int, ...]) -> None:
+    """Refuse actors of their own for agents whom nothing tells apart.
 
+    Args:
+        members: slots per behaviour id.
 
-@_schema
-class MaddpgSharedSettings(_Checked, MaddpgSharedConfig, GroupSettings, HyperparamSettings):
-    """``trainer_type: maddpg_shared``."""
-
-
-@_schema
-class Matd3SharedSettings(_Checked, Matd3SharedConfig, GroupSettings, HyperparamSettings):
-    """``trainer_type: matd3_shared``."""
+    Raises:
+        TrainerConfigError: naming the field.
+    """
+    sharing, slots_by = hyperparameters.share_actor, hyperparameters.slots_by
+    if sharing is Sharing.SHARED or slots_by is SlotsBy.ORDER or max(members) == 1:
+        return
+    raise TrainerConfigError(
+        f"behaviors.{behavior_name}.hyperparameters.share_actor: expected shared for agents that "
+        f"differ in neither behavior name nor team id, got {sharing.value}; set slots_by: "
+        f"order if the order of agent ids within a group always means the same, or give the agents "
+        f"different team ids"
+    )
 
 
 def check_supported(behavior_name: str, settings: TrainerSettings) -> None:

@@ -23,6 +23,7 @@ class StagingTable:
         obs: per role, [R, N_role, O_role] float32
         action: per role, [R, N_role, A_role] float32, encoded
         allowed: per role, [R, N_role, choices] float32, 1 = permitted
+        log_prob: [R, N] float32, of what was decided in this row, else 0; stays 0 where actors draw nothing
         present, valued, decided, delivered: [R, N] bool. There; its return is to be learnt; decided in
             this row; its outcome has come.
         reward, group_reward: [R, N] float32, as the host delivered them
@@ -35,7 +36,7 @@ class StagingTable:
     """
 
     def __init__(self, spec: GroupSpec, capacity: int | None = None):
-        bytes_per_row = 4 * (spec.obs_size + spec.action_size + spec.allowed_size) + 17 * spec.num_slots + 16
+        bytes_per_row = 4 * (spec.obs_size + spec.action_size + spec.allowed_size) + 21 * spec.num_slots + 16
         self.capacity = capacity or max(1024, min(_MAX_ROWS, _MAX_BYTES // bytes_per_row))
         self.spec = spec
         rows, slots = self.capacity, spec.num_slots
@@ -44,6 +45,7 @@ class StagingTable:
         self.allowed = [
             np.zeros((rows, role.num_slots, role.action.num_choices), np.float32) for role in spec.roles
         ]
+        self.log_prob = np.zeros((rows, slots), np.float32)
         self.present = np.zeros((rows, slots), bool)
         self.valued = np.zeros((rows, slots), bool)
         self.decided = np.zeros((rows, slots), bool)
@@ -90,6 +92,7 @@ class StagingTable:
                 carried = np.where(keep[:, slots], table[before], np.float32(0))
                 table[at] = 0
                 table[at[has_previous]] = carried
+        self.log_prob[at] = 0
         self.present[at] = present
         self.valued[at] = valued
         self.decided[at] = False
@@ -123,9 +126,19 @@ class StagingTable:
         self.present[at, slots] = True
         self.valued[at, slots] = True
 
-    def write_actions(self, role: int, rows: np.ndarray, slots: np.ndarray, action: np.ndarray) -> None:
-        """Store what they chose: action [M, A], encoded."""
-        self.action[role][rows % self.capacity, slots - self.spec.slots(role).start] = action
+    def write_actions(
+        self,
+        role: int,
+        rows: np.ndarray,
+        slots: np.ndarray,
+        action: np.ndarray,
+        log_prob: np.ndarray | None = None,
+    ) -> None:
+        """Store what they chose: action [M, A], encoded as it was drawn, and its log-probability [M]."""
+        at = rows % self.capacity
+        self.action[role][at, slots - self.spec.slots(role).start] = action
+        if log_prob is not None:
+            self.log_prob[at, slots] = log_prob
 
     def joint(self, tables: list, rows: np.ndarray) -> np.ndarray:
         """Whole rows of ``obs``, ``action`` or ``allowed``, flat as the learner reads them: [M, joint]."""

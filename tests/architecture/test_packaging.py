@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import logging
 import os
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,15 @@ import pytest
 import yaml
 from mlagents.plugins.trainer_type import register_trainer_plugins
 from mlagents.trainers.settings import RunOptions
+from mlagents_envs import logging_util
+
+from mlagents_marl_plugin.adapter.register import register
+from mlagents_marl_plugin.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "trainer_configs").glob("*.yaml"))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
-TRAINER_TYPES = ("maddpg", "matd3", "iddpg", "maddpg_shared", "matd3_shared")
+TRAINER_TYPES = tuple(ALGORITHMS)
 
 by_name = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -51,6 +57,19 @@ def test_the_host_knows_every_trainer_type() -> None:
         assert types[name].get_trainer_name() == name
         assert name in settings
     assert {"ppo", "sac", "poca"} <= set(types)
+
+
+def test_a_trainer_type_that_is_broken_does_not_take_the_others_along(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host swallows what goes wrong in registration, and would then know none of them."""
+    monkeypatch.setitem(sys.modules, "mlagents_marl_plugin.adapter.on_policy_trainer", None)
+    monkeypatch.setattr(logging_util, "get_logger", logging.getLogger)
+    types, settings = register()
+    assert "maddpg" in types
+    assert "mappo" not in types
+    assert types.keys() == settings.keys()
+    assert "trainer_type mappo is not available: ModuleNotFoundError" in caplog.text
 
 
 def load(path: Path) -> dict[str, Any]:

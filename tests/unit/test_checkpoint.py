@@ -11,11 +11,11 @@ CPU = torch.device("cpu")
 
 
 def state() -> dict:
-    entries = dict.fromkeys(("trainer", "step", "updates", "debt_origin", "debt_paid", "scores"), 0)
+    entries = dict.fromkeys(("trainer", "step", "updates", "cadence", "scores"), 0)
     return {
         "format": checkpoint.FORMAT,
         "act_device": "cpu",
-        "explorer": None,
+        "acting": {},
         "learner": {"w": torch.ones(3)},
         **entries,
     }
@@ -84,10 +84,10 @@ def test_a_file_of_the_hosts_own_trainers(tmp_path):
 def test_another_format(tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.write({**state(), "format": 99}, str(path))
-    assert "expected checkpoint format 1, got 99" in error_of(path)
+    assert "expected checkpoint format 2, got 99" in error_of(path)
 
 
-@pytest.mark.parametrize("entry", ["trainer", "step", "learner", "scores", "debt_paid", "explorer"])
+@pytest.mark.parametrize("entry", ["trainer", "step", "learner", "scores", "cadence", "acting"])
 def test_an_incomplete_file_never_raises_a_key_error(tmp_path, entry):
     # The host takes a KeyError for an unknown trainer type.
     path = tmp_path / "checkpoint.pt"

@@ -27,9 +27,12 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.adapter import export_check
 from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.core.distributions import GaussianHead, StdType
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
 # What torch says of the host's own exports.
@@ -178,12 +181,111 @@ def test_tanh_is_not_scaled_again_as_the_hosts_gaussian_is(tmp_path: Path) -> No
     np.testing.assert_allclose(got["continuous_actions"], np.tanh([[1.5, -0.5]] * 2), atol=1e-6)
 
 
+class Policy(nn.Module):
+    """Means, logits and deviations that observations shift a little."""
+
+    def __init__(self, layout: ActionLayout, mean: float = 0.2, std: float = 0.3) -> None:
+        super().__init__()
+        self.layout, self.std = layout, std
+        self.actor = mlp(layout)
+        nn.init.constant_(layer(self.actor, -1).bias, mean)
+
+    def forward(self, obs: list[Tensor]) -> Tensor:
+        raw = self.actor(obs)
+        return torch.cat([raw, raw[:, : self.layout.continuous] * 0.0 + self.std], 1)
+
+
+@ALL_LAYOUTS
+def test_a_policy_is_drawn_from_as_the_hosts_own_are(layout: ActionLayout, tmp_path: Path) -> None:
+    actor = Policy(layout)
+    export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", sample_obs=observations(3), stochastic=True)
+    obs = [np.repeat(rows, 4_000, 0) for rows in observations(1, seed=1)]
+    raw = actor([torch.from_numpy(o) for o in obs]).detach().numpy()
+    got = play(tmp_path / "a.onnx", obs, np.ones((4_000, 5)) if layout.branches else None)
+    if layout.continuous:
+        mean, drawn = raw[:, : layout.continuous], got["continuous_actions"]
+        np.testing.assert_allclose(got["deterministic_continuous_actions"], mean.clip(-1, 1), atol=1e-5)
+        np.testing.assert_allclose(drawn.mean(0), mean[0], atol=0.03)
+        np.testing.assert_allclose(drawn.std(0), 0.3, atol=0.03)
+        assert np.abs(drawn).max() <= 1
+    if layout.branches:
+        logit = raw[0, layout.continuous : layout.continuous + 3]
+        shares = np.bincount(got["discrete_actions"][:, 0], minlength=3) / 4_000
+        np.testing.assert_allclose(shares, np.exp(logit) / np.exp(logit).sum(), atol=0.04)
+        assert (got["deterministic_discrete_actions"][:, 0] == logit.argmax()).all()
+
+
+def test_what_a_policy_draws_beyond_the_limits_is_cut_off(tmp_path: Path) -> None:
+    export_actor(
+        Policy(CONTINUOUS, mean=3.0, std=0.5), CONTINUOUS, SHAPES, tmp_path / "a.onnx", stochastic=True
+    )
+    got = play(tmp_path / "a.onnx", observations(50))
+    assert (got["deterministic_continuous_actions"] == 1).all()
+    assert np.abs(got["continuous_actions"]).max() == 1
+
+
+@pytest.mark.parametrize("wrong", [0.5, 2.0])
+def test_a_file_that_draws_with_another_deviation_is_refused(
+    wrong: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "randn_like", lambda like, draw=torch.randn_like: draw(like) * wrong)
+    with pytest.raises(
+        ExportError, match=r"output continuous_actions: .*got draws of which .* lie below -1.0 dev"
+    ):
+        export_actor(Policy(CONTINUOUS), CONTINUOUS, SHAPES, tmp_path / "a.onnx", stochastic=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("std_type", list(StdType))
+@pytest.mark.parametrize("tanh_mean", [False, True])
+@pytest.mark.parametrize("sharing", list(Sharing))
+def test_every_kind_of_stochastic_actor_answers_in_the_file_as_it_acts(
+    sharing: Sharing, tanh_mean: bool, std_type: StdType, tmp_path: Path
+) -> None:
+    spec = GroupSpec((RoleSpec("Agent", 2, SHAPES, HYBRID),))
+    generator = torch.Generator().manual_seed(0)
+    normaliser = RunningNormaliser(11, 5.0, torch.device("cpu"))
+    normaliser.observe(torch.randn(200, 11, generator=generator) * 3 + 1, torch.ones(200))
+    actor = StochasticActor.create(
+        spec,
+        sharing,
+        GaussianHead(std_type, 0.4, tanh_mean=tanh_mean),
+        (16,),
+        LayerNormalisation.NONE,
+        Initialisation(True, 1.0),
+        [normaliser],
+        torch.device("cpu"),
+        generator,
+    )
+    obs = observations(5, seed=2)
+    flat, allowed = torch.from_numpy(np.concatenate(obs, 1)), torch.ones(5, 5)
+    for slot in range(2):
+        module = FlatObservations(actor.slot_module(slot))
+        export_actor(module, HYBRID, SHAPES, tmp_path / "a.onnx", sample_obs=obs, stochastic=True)
+        slots = torch.full((5,), slot)
+        greedy = actor.mode_rows(flat, allowed, slots)
+        got = play(tmp_path / "a.onnx", obs, np.ones((5, 5)))
+        np.testing.assert_allclose(got["deterministic_continuous_actions"], greedy[:, :2], atol=1e-5)
+        chosen = torch.stack([greedy[:, 2:5].argmax(1), greedy[:, 5:].argmax(1)], 1)
+        np.testing.assert_array_equal(got["deterministic_discrete_actions"], chosen)
+        # The deviation that the file draws with is the one whose density the learner is told.
+        policy = module([torch.from_numpy(o) for o in obs])
+        off_by_one = greedy.clone()
+        off_by_one[:, :2] = policy[:, :2] + policy[:, -2:]
+        at_mean = greedy.clone()
+        at_mean[:, :2] = policy[:, :2]
+        drop = actor.log_prob_rows(flat, allowed, slots, at_mean) - actor.log_prob_rows(
+            flat, allowed, slots, off_by_one
+        )
+        torch.testing.assert_close(drop, torch.ones(5), atol=1e-4, rtol=1e-4)
+
+
 def test_drawn_choices_follow_the_softmax_and_the_mask(tmp_path: Path) -> None:
     layout = ActionLayout(0, (3,))
     actor = mlp(layout)
     nn.init.zeros_(layer(actor, -1).weight)
     layer(actor, -1).bias.data[:] = torch.tensor([1.0, 0.0, 1.5])
-    export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", sample_discrete=True)
+    export_actor(actor, layout, SHAPES, tmp_path / "a.onnx", stochastic=True)
     onnxruntime.set_seed(1)
     got = play(tmp_path / "a.onnx", observations(20_000), np.tile([1, 1, 0], (20_000, 1)))
     shares = np.bincount(got["discrete_actions"][:, 0], minlength=3) / 20_000
@@ -385,7 +487,7 @@ def test_without_onnxruntime_the_file_is_written_with_one_warning(
 def test_an_export_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        export_actor(mlp(HYBRID), HYBRID, SHAPES, tmp_path / "a.onnx", sample_discrete=True)
+        export_actor(Policy(HYBRID), HYBRID, SHAPES, tmp_path / "a.onnx", stochastic=True)
     assert not caught
     assert capfd.readouterr() == ("", "")
 

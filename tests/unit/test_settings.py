@@ -1,5 +1,7 @@
 """The YAML schema: strict types, ranges, presets, and what the host offers but these trainers do not do."""
 
+import pickle
+
 import attr
 import pytest
 import yaml
@@ -9,9 +11,15 @@ from mlagents.trainers.exception import TrainerConfigError
 from mlagents.trainers.settings import RunOptions, ScheduleType
 
 from mlagents_marl_plugin.adapter.grouping import Grouping
-from mlagents_marl_plugin.adapter.settings import Criterion, GroupSettings, Metric, check_supported
+from mlagents_marl_plugin.adapter.settings import (
+    Criterion,
+    GroupSettings,
+    Metric,
+    check_supported,
+)
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.schedules import Schedule
 
 register_trainer_plugins()
 
@@ -116,19 +124,10 @@ def test_wrong_types(text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "tau: 5",
-            "hyperparameters.tau: expected 0 < tau <= 1, got 5.0; it is the fraction copied per update",
-        ),
         ("batch_size: 0", "hyperparameters.batch_size: expected a whole number >= 1, got 0"),
-        (
-            "buffer_size: 100",
-            "hyperparameters.buffer_size: expected at least batch_size (256) and 2, got 100",
-        ),
-        (
-            "noise_floor: 0.5",
-            "hyperparameters.noise_floor: expected 0 <= noise_floor <= noise_scale (0.3), got 0.5",
-        ),
+        ("buffer_size: 1", "hyperparameters.buffer_size: expected "),
+        ("learning_rate: 0", "hyperparameters.learning_rate: expected a number > 0, got 0.0; try"),
+        ("reward_mix: 2", "hyperparameters.reward_mix: expected 0 <= reward_mix <= 1, got 2.0"),
         ("group_size: 0", "hyperparameters.group_size: expected a whole number >= 1, got 0; try 2"),
         ("max_group_size: -1", "hyperparameters.max_group_size: expected a whole number >= 1, got -1"),
         ("console_episodes: -1", "hyperparameters.console_episodes: expected a whole number >= 0, got -1"),
@@ -137,6 +136,21 @@ def test_wrong_types(text, message):
 @pytest.mark.parametrize("trainer_type", sorted(ALGORITHMS))
 def test_ranges_hold_in_every_preset(trainer_type, text, message):
     assert error(text, trainer_type).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "trainer_type", "message"),
+    [
+        ("tau: 5", "maddpg", "tau: expected 0 < tau <= 1, got 5.0; it is the fraction copied per update"),
+        ("buffer_size: 100", "matd3", "buffer_size: expected at least batch_size (256) and 2, got 100"),
+        ("noise_floor: 0.5", "iddpg", "noise_floor: expected 0 <= noise_floor <= noise_scale (0.3), got 0.5"),
+        ("lambd: 2", "mappo", "lambd: expected 0 <= lambd <= 1, got 2.0; try 0.95"),
+        ("update_every_episodes: -1", "ia2c", "update_every_episodes: expected a whole number >= 0, got -1"),
+        ("layer_normalisation: batch", "ippo", "layer_normalisation: expected none or layer, got "),
+    ],
+)
+def test_ranges_of_a_family(text, trainer_type, message):
+    assert error(text, trainer_type).startswith(f"hyperparameters.{message}")
 
 
 def test_an_unknown_field_is_refused():
@@ -156,7 +170,7 @@ def test_every_preset_keeps_its_defaults(trainer_type):
 
 @pytest.mark.parametrize("trainer_type", sorted(ALGORITHMS))
 def test_what_a_run_writes_down_can_be_read_again(trainer_type):
-    text = "{group_size: 2, solved_when: {threshold: 0.5}, share_actor: separate, slots_by: order, tau: 0.02}"
+    text = "{group_size: 2, solved_when: {threshold: 0.5}, share_actor: separate, slots_by: order, reward_mix: 0.3}"
     options = RunOptions.from_dict(
         {"behaviors": {"Ball": {"trainer_type": trainer_type, "hyperparameters": yaml.safe_load(text)}}}
     )
@@ -214,3 +228,18 @@ def test_what_the_host_offers_and_we_do_not_do_is_refused_by_name(behavior, mess
 
 def test_a_plain_behaviour_is_fine():
     check_supported("Ball", parse("", max_steps="5e5", reward_signals={"extrinsic": {"gamma": 0.9}}))
+
+
+@pytest.mark.parametrize("trainer_type", sorted(ALGORITHMS))
+def test_settings_reach_the_hosts_environment_workers(trainer_type):
+    """Where processes are spawned (Windows, macOS), the host pickles all settings for them."""
+    settings = parse("{group_size: 2, solved_when: {threshold: 0.5}}", trainer_type)
+    assert pickle.loads(pickle.dumps(settings)).hyperparameters == settings.hyperparameters
+
+
+def test_schedules_are_written_as_the_hosts():
+    for field in ("learning_rate_schedule", "epsilon_schedule", "beta_schedule"):
+        assert getattr(hyper(f"{field}: linear", "mappo"), field) is Schedule.LINEAR
+    assert error("epsilon_schedule: cosine", "mappo").startswith(
+        "hyperparameters.epsilon_schedule: expected one of constant, linear, got 'cosine'"
+    )

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,82 +9,24 @@ import pytest
 import torch
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
 from mlagents.trainers.policy.checkpoint_manager import ModelCheckpointManager
-from mlagents.trainers.stats import StatsReporter, StatsWriter
+from mlagents.trainers.stats import StatsReporter
 from mlagents.trainers.training_status import GlobalTrainingStatus, StatusType
 
-from mlagents_marl_plugin.adapter import checkpoint, metrics, scores, trainers
-from mlagents_marl_plugin.player.scenes.counter import CounterOptions, CounterScene
+from mlagents_marl_plugin.adapter import checkpoint, marl_trainer, metrics, scores
 from tests.unit.simulated_host import Run, SceneManager, options
+from tests.unit.trainer_runs import (
+    SMALL,
+    Recorder,
+    assert_same,
+    build,
+    manager,
+    small,
+    start,
+    tensors,
+)
 
-SMALL = {
-    "batch_size": 16,
-    "buffer_size": 2_000,
-    "buffer_init_steps": 100,
-    "steps_per_update": 20,
-    "group_size": 2,
-    "noise_decay": 0.999,
-}
-
-
-@pytest.fixture(autouse=True)
-def host_state():
-    """The host keeps its list of checkpoints and its writers of statistics for the whole process."""
-    GlobalTrainingStatus.saved_state.clear()
-    writers = list(StatsReporter.writers)
-    yield
-    StatsReporter.writers[:] = writers
-
-
-@pytest.fixture
-def printed(caplog, monkeypatch):
-    """What our modules log."""
-    for module in (trainers, metrics):
-        monkeypatch.setattr(module, "logger", logging.getLogger("marl.test"))
-    caplog.set_level(logging.INFO, "marl.test")
-    return caplog
-
-
-def manager(areas: int = 2, workers: int = 1, **scene: Any) -> SceneManager:
-    return SceneManager(lambda worker: CounterScene(areas, worker, CounterOptions(**scene)), workers)
-
-
-def start(
-    folder: Path, *, trainer_type: str = "maddpg", scene: SceneManager | None = None, **settings: Any
-) -> Run:
-    """A run to its end; ``settings`` go to ``options`` (hyper, behavior) or to `Run`."""
-    hyper, behavior = settings.pop("hyper", {}), settings.pop("behavior", {})
-    config = options("Counter", trainer_type, {**SMALL, **hyper}, {"max_steps": 400, **behavior})
-    return Run(folder, config, scene or manager(), **settings).start()
-
-
-def build(
-    folder: Path, *, trainer_type: str = "maddpg", scene: SceneManager | None = None, **settings: Any
-) -> Any:
-    """A trainer that has met its agents and done nothing yet."""
-    scene = scene or manager()
-    scene.stop_after = 0
-    scene.on_step = lambda: scene._queue_steps() if scene.steps == 1 else None
-    hyper, behavior = settings.pop("hyper", {}), settings.pop("behavior", {})
-    config = options("Counter", trainer_type, {**SMALL, **hyper}, {"max_steps": 10_000, **behavior})
-    run = Run(folder, config, scene, **settings)
-    run.controller._save_models = lambda: None
-    return run.start().trainer
-
-
-def tensors(state: Any, name: str = "") -> dict[str, torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        return {name: state}
-    if isinstance(state, dict):
-        return {k: v for key, part in state.items() for k, v in tensors(part, f"{name}.{key}").items()}
-    return {}
-
-
-def assert_same(one: Any, other: Any) -> None:
-    first, second = tensors(one), tensors(other)
-    assert first.keys() == second.keys()
-    assert first
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+pytestmark = pytest.mark.usefixtures("host_state")
+BOTH = pytest.mark.parametrize("trainer_type", ["maddpg", "mappo"])
 
 
 def update_once(trainer: Any) -> None:
@@ -107,9 +48,6 @@ def test_a_resumed_run_makes_the_very_update_that_it_would_have_made(tmp_path, t
     assert (again._debt_origin, again._debt_paid) == (first._debt_origin, first._debt_paid)
     assert_same(first.learner.state_dict(), again.learner.state_dict())
     assert_same(first.replay.state_dict(), again.replay.state_dict())
-    assert (
-        torch.equal(first.acting.generator.get_state(), again.acting.generator.get_state()) is False or True
-    )
     update_once(first)
     update_once(again)
     assert_same(first.learner.state_dict(), again.learner.state_dict())
@@ -218,15 +156,15 @@ def test_resume_wins_over_init_path(tmp_path, printed):
     assert "--resume was given, so init_path (elsewhere/checkpoint.pt) has no effect" in printed.text
 
 
-def test_inference_changes_nothing(tmp_path):
-    trained = start(tmp_path).trainer
+@BOTH
+def test_inference_changes_nothing(tmp_path, trainer_type):
+    trained = start(tmp_path, trainer_type=trainer_type).trainer
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.suffix in (".pt", ".onnx")}
     scene = manager()
     scene.stop_after = 60
-    acting = start(tmp_path, scene=scene, train=False, load=True).trainer
+    acting = start(tmp_path, trainer_type=trainer_type, scene=scene, train=False, load=True).trainer
     assert acting.updates == trained.updates
-    assert acting.replay is None
-    assert acting.acting.explorer is None
+    assert acting.assembler.store is None
     assert acting.board.episodes > trained.board.episodes
     assert {path: path.read_bytes() for path in before} == before
     assert_same(acting.learner.state_dict()["actor"], trained.learner.state_dict()["actor"])
@@ -237,10 +175,11 @@ def test_deterministic_acts_without_noise(tmp_path):
     assert build(tmp_path, behavior=networks).acting.explorer is None
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path):
-    first = start(tmp_path / "a", seed=7).trainer
-    second = start(tmp_path / "b", seed=7).trainer
-    other = start(tmp_path / "c", seed=8).trainer
+@BOTH
+def test_the_same_seed_gives_the_same_run(tmp_path, trainer_type):
+    first = start(tmp_path / "a", trainer_type=trainer_type, seed=7).trainer
+    second = start(tmp_path / "b", trainer_type=trainer_type, seed=7).trainer
+    other = start(tmp_path / "c", trainer_type=trainer_type, seed=8).trainer
     assert_same(first.learner.state_dict(), second.learner.state_dict())
     assert first.board.state_dict() == second.board.state_dict()
     one, another = first.learner.actor.nets[0].parameters, other.learner.actor.nets[0].parameters
@@ -256,10 +195,11 @@ def poison(run_scene: SceneManager, trainer_of: Any, at: int) -> None:
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-def test_weights_that_are_not_finite_stop_the_run_and_are_never_saved(tmp_path, threaded):
+@BOTH
+def test_weights_that_are_not_finite_stop_the_run_and_are_never_saved(tmp_path, threaded, trainer_type):
     scene = manager()
     behavior = {"max_steps": 5_000, "checkpoint_interval": 100, "summary_freq": 50, "threaded": threaded}
-    run = Run(tmp_path, options("Counter", "maddpg", SMALL, behavior), scene)
+    run = Run(tmp_path, options("Counter", trainer_type, small(trainer_type), behavior), scene)
     poison(scene, lambda: run.trainer, 120)
     with pytest.raises(UnityTrainerException) as caught:
         run.start()
@@ -274,9 +214,10 @@ def test_weights_that_are_not_finite_stop_the_run_and_are_never_saved(tmp_path, 
     assert 0 < last["step"] < run.trainer.get_step
 
 
-def test_an_actor_that_puts_out_nan_stops_the_run(tmp_path):
+@BOTH
+def test_an_actor_that_puts_out_nan_stops_the_run(tmp_path, trainer_type):
     scene = manager()
-    run = Run(tmp_path, options("Counter", "maddpg", SMALL, {"max_steps": 5_000}), scene)
+    run = Run(tmp_path, options("Counter", trainer_type, small(trainer_type), {"max_steps": 5_000}), scene)
 
     def spoil() -> None:
         if scene.steps == 40:
@@ -313,10 +254,11 @@ def test_an_error_in_the_trainers_own_thread_ends_the_run(tmp_path):
     assert ended.is_set(), "the host must not wait for a trainer that is no more"
 
 
-def test_checkpoints_are_pruned_with_everything_that_belongs_to_them(tmp_path):
+@BOTH
+def test_checkpoints_are_pruned_with_everything_that_belongs_to_them(tmp_path, trainer_type):
     behavior = {"checkpoint_interval": 60, "keep_checkpoints": 2}
     hyper = {"share_actor": "separate", "slots_by": "order"}
-    start(tmp_path, hyper=hyper, behavior=behavior)
+    start(tmp_path, trainer_type=trainer_type, hyper=hyper, behavior=behavior)
     folder = tmp_path / "Counter"
     steps = sorted({path.stem.split("-")[1] for path in folder.glob("Counter-*.pt")}, key=int)
     assert len(steps) == 2
@@ -332,29 +274,34 @@ def test_checkpoints_are_pruned_with_everything_that_belongs_to_them(tmp_path):
     assert final["file_path"] == str(tmp_path / "Counter.onnx")
 
 
-def test_the_best_model_stays_although_its_checkpoints_are_pruned(tmp_path, monkeypatch, printed):
+@BOTH
+def test_the_best_model_stays_although_its_checkpoints_are_pruned(
+    tmp_path, trainer_type, monkeypatch, printed
+):
     monkeypatch.setattr(scores, "WINDOW", 5)
     behavior = {"checkpoint_interval": 60, "keep_checkpoints": 1}
-    trainer = start(tmp_path, behavior=behavior).trainer
+    trainer = start(tmp_path, trainer_type=trainer_type, behavior=behavior).trainer
     best = checkpoint.read(str(tmp_path / "Counter" / "best.pt"), torch.device("cpu"))
     assert (tmp_path / "Counter-best.onnx").is_file()
     assert best["scores"]["best"] == trainer.board.best
     assert best["step"] <= trainer.get_step
 
 
-def test_a_run_stops_when_asked_and_does_not_go_on_with_the_same_threshold(tmp_path, printed):
+@BOTH
+def test_a_run_stops_when_asked_and_does_not_go_on_with_the_same_threshold(tmp_path, trainer_type, printed):
     stop = {"stop_when": {"metric": "episode_length", "window": 3, "threshold": 1}}
     behavior = {"max_steps": 5_000}
-    trainer = start(tmp_path, hyper=stop, behavior=behavior).trainer
+    trainer = start(tmp_path, trainer_type=trainer_type, hyper=stop, behavior=behavior).trainer
     assert trainer.get_step < 1_000
     assert not trainer.should_still_train
     assert printed.text.count("Counter: stop_when reached at episode 3") == 1
     with pytest.raises(
         TrainerConfigError, match=r"behaviors.Counter.hyperparameters.stop_when.threshold: expected more"
     ):
-        build(tmp_path, hyper=stop, load=True, behavior=behavior)
+        build(tmp_path, trainer_type=trainer_type, hyper=stop, load=True, behavior=behavior)
     higher = {"stop_when": {"metric": "episode_length", "window": 3, "threshold": 1.5}}
-    assert build(tmp_path, hyper=higher, load=True, behavior=behavior).should_still_train
+    again = build(tmp_path, trainer_type=trainer_type, hyper=higher, load=True, behavior=behavior)
+    assert again.should_still_train
 
 
 def test_solved_is_announced_once_and_training_goes_on(tmp_path, printed):
@@ -365,14 +312,6 @@ def test_solved_is_announced_once_and_training_goes_on(tmp_path, printed):
     assert "mean score of the last 2 episodes is at least 0.0" in printed.text
     assert "Counter. Episode 5. Score " in printed.text
     assert "Counter. Episode 6. " not in printed.text
-
-
-class Recorder(StatsWriter):
-    def __init__(self):
-        self.summaries: list[dict[str, float]] = []
-
-    def write_stats(self, category, values, step):
-        self.summaries.append({name: summary.aggregated_value for name, summary in values.items()})
 
 
 def test_what_a_summary_holds(tmp_path):
@@ -450,20 +389,20 @@ def test_group_rewards_are_shown_where_there_are_any_and_lessons_see_them(tmp_pa
 def test_an_actor_without_gradient_is_told_of_once_and_shaken_if_asked(tmp_path, printed):
     trainer = build(tmp_path, hyper={"saturation_nudge": 0.25})
     stuck = [0.0, 250.0]
-    trainer.reporter._watch_gradient(stuck, [0.0, 0.9])
-    trainer.reporter._watch_gradient(stuck, [0.0, 0.9])
+    trainer._watch_gradient(stuck, [0.0, 0.9])
+    trainer._watch_gradient(stuck, [0.0, 0.9])
     assert printed.text.count("the actor of slot 1 has had no usable gradient in its last 250 updates") == 1
     assert "with 90% of its actions at their limits" in printed.text
     assert trainer.acting.explorer.nudge == 0.25
-    trainer.reporter._watch_gradient([0.0, 0.0], [0.0, 0.1])
+    trainer._watch_gradient([0.0, 0.0], [0.0, 0.1])
     assert trainer.acting.explorer.nudge == 0.0
-    trainer.reporter._watch_gradient(stuck, [0.0, 0.9])
+    trainer._watch_gradient(stuck, [0.0, 0.9])
     assert printed.text.count("no usable gradient") == 2
 
 
 def test_a_nudge_only_if_asked_for(tmp_path, printed):
     trainer = build(tmp_path)
-    trainer.reporter._watch_gradient([100.0, 0.0], [1.0, 0.0])
+    trainer._watch_gradient([100.0, 0.0], [1.0, 0.0])
     assert "saturation_nudge: 0.2 adds noise" in printed.text
     assert trainer.acting.explorer.nudge == 0.0
 
@@ -510,7 +449,7 @@ def test_a_scene_that_overruns_the_ring_is_told_of(tmp_path, monkeypatch, printe
     from mlagents_marl_plugin.adapter.staging import StagingTable
 
     monkeypatch.setattr(assembler, "logger", logging.getLogger("marl.test"))
-    monkeypatch.setattr(trainers, "StagingTable", lambda spec: StagingTable(spec, 16))
+    monkeypatch.setattr(marl_trainer, "StagingTable", lambda spec: StagingTable(spec, 16))
     trainer = start(tmp_path, scene=manager(group_ids=True, areas=3), behavior={"time_horizon": 64}).trainer
     assert trainer.assembler.dropped > 0
     assert printed.text.count("Counter: 16 steps of groups were begun before the first of them was over") == 1
@@ -539,10 +478,10 @@ def test_saving_does_not_wait_for_all_updates_that_are_owed(tmp_path):
     def slow(batch):
         done.append(batch)
         if len(done) == 3:
-            trainer._saving.set()
+            trainer.saving.wanted.set()
         update(batch)
 
     trainer.learner.update = slow
     assert trainer._update_policy()
     assert len(done) == 3
-    trainer._saving.clear()
+    trainer.saving.wanted.clear()

@@ -1,0 +1,314 @@
+"""The host's trainer, as far as all algorithms share it: life cycle, joint steps in, models and figures out."""
+
+import threading
+import time
+import zlib
+from collections import defaultdict
+from typing import Any
+
+import torch
+from mlagents.torch_utils import default_device
+from mlagents.trainers.agent_processor import AgentManagerQueue
+from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers, get_global_agent_id
+from mlagents.trainers.exception import UnityTrainerException
+from mlagents.trainers.optimizer.torch_optimizer import TorchOptimizer
+from mlagents.trainers.policy import Policy
+from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint
+from mlagents.trainers.settings import RewardSignalType, TrainerSettings
+from mlagents.trainers.trainer.rl_trainer import RLTrainer
+from mlagents.trainers.trajectory import Trajectory
+from mlagents_envs.base_env import BehaviorSpec
+from mlagents_envs.logging_util import get_logger
+from mlagents_envs.timers import hierarchical_timer, timed
+
+from mlagents_marl_plugin.adapter.acting import Acting
+from mlagents_marl_plugin.adapter.assembler import Assembler
+from mlagents_marl_plugin.adapter.blocks import Store
+from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, decide_layout
+from mlagents_marl_plugin.adapter.metrics import Reporter
+from mlagents_marl_plugin.adapter.policy import MarlPolicy, Table
+from mlagents_marl_plugin.adapter.restarts import on_restart
+from mlagents_marl_plugin.adapter.roster import Departure, Roster
+from mlagents_marl_plugin.adapter.saving import Saving
+from mlagents_marl_plugin.adapter.scores import ScoreBoard
+from mlagents_marl_plugin.adapter.settings import check_slots, check_supported
+from mlagents_marl_plugin.adapter.specs import role_from_behavior
+from mlagents_marl_plugin.adapter.staging import StagingTable
+from mlagents_marl_plugin.adapter.store import Rewards
+from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.core.rewards import RewardShaping
+from mlagents_marl_plugin.core.types import GroupSpec
+
+logger = get_logger(__name__)
+
+
+class MarlTrainer(RLTrainer):
+    """Trains groups of agents. A subclass per data regime says how to act, what to keep and when to update."""
+
+    trainer_type: str  # a key of ALGORITHMS, in the classes that are registered
+
+    def __init__(
+        self,
+        behavior_name: str,
+        reward_buff_cap: int,
+        trainer_settings: TrainerSettings,
+        training: bool,
+        load: bool,
+        seed: int,
+        artifact_path: str,
+    ):
+        """See the host's TrainerFactory, which calls this."""
+        check_supported(behavior_name, trainer_settings)
+        super().__init__(behavior_name, trainer_settings, training, load, artifact_path, reward_buff_cap)
+        self.algorithm = ALGORITHMS[self.trainer_type]
+        self.hyperparameters: Any = trainer_settings.hyperparameters
+        # The host makes trainers in an order that differs from process to process.
+        self.seed = zlib.crc32(f"{seed}/{behavior_name}".encode())
+        self.device = torch.device(default_device())
+        self.table = Table(behavior_name)
+        self.table.on_first_agents = self._build
+        self.learning_lock = threading.RLock()  # around an update, a swap and a save
+        self.board = ScoreBoard(self.hyperparameters.solved_when, self.hyperparameters.stop_when)
+        self.reporter = Reporter(self)
+        self.saving = Saving(self)
+        self.specs: dict[str, BehaviorSpec] = {}
+        self.learner: Any = None
+        self.updates = 0
+        self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._resumed = self.saving.read()
+        on_restart(self._player_restarted)
+
+    # --- what a data regime says ------------------------------------------------------------------
+
+    def _make_acting(self, generator: torch.Generator) -> Acting:
+        """How policies act; ``generator`` is on ``act_device``."""
+        raise NotImplementedError
+
+    def _make_store(self, rewards: Rewards) -> Store:
+        """What keeps joint steps for updates."""
+        raise NotImplementedError
+
+    def cadence(self) -> dict[str, Any]:
+        """When the next update is due, for checkpoints."""
+        raise NotImplementedError
+
+    def resume_cadence(self, saved: dict[str, Any]) -> None:
+        """Go on from what `cadence` said."""
+        raise NotImplementedError
+
+    def replay_state(self) -> dict[str, Any] | None:
+        """What a checkpoint keeps of the experience, if it is asked to."""
+        return None
+
+    def figures(self) -> dict[str, float]:
+        """What a summary shows of this regime, by the name in TensorBoard."""
+        raise NotImplementedError
+
+    def look_at(self, measured: dict[str, torch.Tensor]) -> None:
+        """See what the learner has measured, at a summary."""
+
+    # --- the host's life cycle --------------------------------------------------------------------
+
+    @classmethod
+    def get_trainer_name(cls) -> str:  # type: ignore[override]
+        return cls.trainer_type
+
+    def create_policy(
+        self, parsed_behavior_id: BehaviorIdentifiers, behavior_spec: BehaviorSpec
+    ) -> MarlPolicy:
+        role_from_behavior(self.brain_name, behavior_spec, 1)
+        self.specs[parsed_behavior_id.behavior_id] = behavior_spec
+        return MarlPolicy(
+            self.seed,
+            parsed_behavior_id.behavior_id,
+            behavior_spec,
+            self.trainer_settings.network_settings,
+            self.table,
+        )
+
+    def add_policy(self, parsed_behavior_id: BehaviorIdentifiers, policy: Policy) -> None:
+        if self.table.roster is not None and parsed_behavior_id.behavior_id not in self.policies:
+            raise UnityTrainerException(
+                f"{parsed_behavior_id.behavior_id}: expected all teams of {self.brain_name} to be there "
+                f"from the first decision on, got a new one; let one agent of every team exist when the "
+                f"scene starts"
+            )
+        self.policies[parsed_behavior_id.behavior_id] = policy
+        self.table.behavior_ids = sorted(self.policies)
+        policy.set_step(self._step)  # type: ignore[attr-defined]
+
+    def create_optimizer(self) -> TorchOptimizer:
+        raise UnityTrainerException(f"{self.trainer_type}: the learner keeps its own optimisers")
+
+    def advance(self) -> None:
+        """Take in what has come, update if it is time, hand the new actor to the policies."""
+        if not self.threaded:
+            self._advance()
+        elif self.table.failure is None:
+            try:
+                self._advance()
+            except Exception as error:
+                # Here it would only end the host's thread of this trainer; the next decision raises it.
+                self.table.failure = error
+        else:
+            self._discard()
+
+    def _advance(self) -> None:
+        with self.table.lock:
+            departed = self._take_departed()
+        self._drain()
+        with hierarchical_timer("assemble"), self.table.lock:
+            self._collect(departed)
+        if self.should_still_train and self._is_ready_update():
+            with hierarchical_timer("_update_policy"):
+                if self._update_policy():
+                    for queue in self.policy_queues:
+                        queue.put(self.get_policy(queue.behavior_id))
+
+    @property
+    def should_still_train(self) -> bool:
+        return super().should_still_train and self.board.stopped_at is None
+
+    def _player_restarted(self) -> None:
+        with self.table.lock:
+            if self.table.roster is not None:
+                self.table.roster.reset()
+                logger.info(f"{self.brain_name}: a player was replaced; what was under way is left out.")
+
+    def end_episode(self) -> None:
+        """The host has reset the scene, for a new lesson say."""
+        super().end_episode()
+        self._reward_sums.clear()
+        with self.table.lock:
+            if self.table.roster is not None:
+                self.table.roster.reset_in_order()
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def _discard(self) -> None:
+        """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
+        for queue in self.trajectory_queues:
+            while not queue.empty():
+                queue.get_nowait()
+        time.sleep(0.01)
+
+    def _take_departed(self) -> list[Departure]:
+        roster = self.table.roster
+        if roster is None:
+            return []
+        departed, roster.departed = roster.departed, []
+        return departed
+
+    def _drain(self) -> None:
+        with hierarchical_timer("process_trajectory"):
+            for queue in self.trajectory_queues:
+                waiting = queue.qsize()
+                for _ in range(waiting):
+                    try:
+                        self._process_trajectory(queue.get_nowait())
+                    except AgentManagerQueue.Empty:
+                        break
+                if self.threaded and not waiting:
+                    time.sleep(0.0001)  # leave the processor to the environment
+
+    def _process_trajectory(self, trajectory: Trajectory) -> None:
+        super()._process_trajectory(trajectory)
+        sums = self._reward_sums[trajectory.agent_id]
+        for step in trajectory.steps:
+            sums[0] += float(step.reward)
+            sums[1] += float(step.group_reward)
+        if self.table.roster is not None:
+            with self.table.lock:
+                self.assembler.deliver(trajectory, role=0)
+        if trajectory.done_reached:
+            own, group = self._reward_sums.pop(trajectory.agent_id)
+            self.reporter.agent_ended(own, group)
+            self.cumulative_returns_since_policy_update.append(own + group)
+            self.reward_buffer.appendleft(own + group)  # what lessons with "measure: reward" look at
+
+    def _collect(self, departed: list[Departure]) -> None:
+        if self.table.roster is None:
+            return
+        self.assembler.give_up(departed)
+        for gone in departed:
+            self._reward_sums.pop(get_global_agent_id(gone.worker, gone.agent), None)
+        if departed:
+            size = self.table.roster.layout.group_size
+            members = [gone.lane * size + gone.slot for gone in departed if gone.lane >= 0]
+            self.acting.reset(torch.tensor(members, dtype=torch.int64, device="cpu"))
+        self.assembler.flush()
+        for episode in self.assembler.episodes:
+            was_solved = self.board.solved_at
+            self.board.add(episode)
+            self.reporter.group_ended(episode)
+            if self.board.solved_at != was_solved:
+                self.reporter.announce_solved()
+            if self.is_training and self.board.improved():
+                self.saving.remember_best(self.board.mean)
+        self.assembler.episodes.clear()
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def _build(self, first: list[FirstAgents]) -> None:
+        """Everything that depends on who plays with whom, once the first agents have been seen."""
+        hyper = self.hyperparameters
+        layout = decide_layout(self.brain_name, first, hyper.grouping, hyper.group_size, hyper.max_group_size)
+        check_slots(self.brain_name, hyper, layout.members)
+        behavior = self.specs[self.table.behavior_ids[0]]
+        self.spec = GroupSpec((role_from_behavior(self.brain_name, behavior, layout.group_size),))
+        if self.device.type == "cpu":
+            torch.set_num_threads(hyper.torch_threads)
+        network = self.trainer_settings.network_settings
+        signal = self.trainer_settings.reward_signals[RewardSignalType.EXTRINSIC]
+        self.learner = self.algorithm.learner(
+            self.spec,
+            hyper,
+            hidden_units=network.hidden_units,
+            num_layers=network.num_layers,
+            normalize=network.normalize,
+            discount=signal.gamma,
+            device=self.device,
+            seed=self.seed,
+        )
+        act_device = torch.device(hyper.act_device)
+        self.acting = self._make_acting(torch.Generator(device=act_device).manual_seed(self.seed + 1))
+        shaping = RewardShaping(
+            hyper.positive_reward_scale, hyper.survival_bonus, hyper.reward_function or None
+        )
+        self.rewards = Rewards(self.spec, hyper.reward_sharing, hyper.reward_mix, signal.strength, shaping)
+        store = self._make_store(self.rewards) if self.is_training else None
+        roster = Roster(
+            self.brain_name, layout, StagingTable(self.spec), layout.grouping == Grouping.GROUP_ID
+        )
+        self.assembler = Assembler(roster, store, signal.gamma)
+        if self._resumed is not None:
+            self.saving.restore(self._resumed)
+            self._resumed = None
+        self.acting.swap(self.learner.actor)
+        self.table.decide = self.acting
+        self.table.roster = roster
+
+    @property
+    def roster(self) -> Roster:
+        assert self.table.roster is not None
+        return self.table.roster
+
+    # --- reporting and saving ---------------------------------------------------------------------
+
+    def _write_summary(self, step: int) -> None:
+        with self.learning_lock:
+            if self.learner is not None and not self.learner.is_finite():
+                self.saving.raise_not_finite("weights")
+            self.reporter.summarise()
+        super()._write_summary(step)
+
+    def _maybe_save_model(self, step_after_process: int) -> None:
+        if self.is_training and self.learner is not None:
+            super()._maybe_save_model(step_after_process)
+
+    @timed
+    def _checkpoint(self) -> ModelCheckpoint:
+        return self.saving.checkpoint()
+
+    def save_model(self) -> None:
+        self.saving.save_final()

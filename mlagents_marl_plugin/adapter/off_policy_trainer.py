@@ -1,0 +1,142 @@
+"""Trainers that learn from a replay: so many updates per agent step, each from a batch drawn at random."""
+
+from typing import Any
+
+import torch
+from mlagents.trainers.settings import ScheduleType
+from mlagents_envs.logging_util import get_logger
+from mlagents_envs.timers import timed
+
+from mlagents_marl_plugin.adapter.acting import ExploringActing
+from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
+from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards
+from mlagents_marl_plugin.core.exploration import ExplorationSchedule, Explorer
+from mlagents_marl_plugin.core.replay import Replay
+
+logger = get_logger(__name__)
+
+STUCK_UPDATES = 100  # an actor that has had no usable gradient for so long is told of
+
+
+class OffPolicyMarlTrainer(MarlTrainer):
+    """Owes an update per ``steps_per_update`` agent steps, from ``buffer_init_steps`` on."""
+
+    acting: ExploringActing
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        """See the host's TrainerFactory, which calls this."""
+        super().__init__(*arguments, **settings)
+        self.replay: Replay | None = None
+        self._debt_origin = self.hyperparameters.buffer_init_steps  # the step from which updates are owed
+        self._debt_paid = 0
+        self._stuck = False
+
+    def _make_acting(self, generator: torch.Generator) -> ExploringActing:
+        hyper, layout, explorer = self.hyperparameters, self.spec.roles[0].action, None
+        if self.is_training and not self.trainer_settings.network_settings.deterministic:
+            schedule = ExplorationSchedule(
+                hyper.noise_scale, hyper.noise_floor, hyper.noise_decay, hyper.random_steps
+            )
+            explorer = Explorer(
+                layout, hyper.noise_type, schedule, generator, hyper.epsilon, hyper.noise_theta
+            )
+        return ExploringActing(
+            self.learner.actor, layout, generator.device, explorer, generator, lambda: self._step
+        )
+
+    def _make_store(self, rewards: Rewards) -> ReplayStore:
+        generator = torch.Generator(device=self.device).manual_seed(self.seed + 2)
+        self.replay = Replay(self.spec, self.hyperparameters.buffer_size, self.device, generator)
+        return ReplayStore(self.replay, self.learner, rewards)
+
+    # --- updates ----------------------------------------------------------------------------------
+
+    def _is_ready_update(self) -> bool:
+        if self.replay is None:
+            return False
+        if len(self.replay) < self.hyperparameters.batch_size or self._step < self._debt_origin:
+            if self._debt_paid == 0:
+                self._debt_origin = max(self._debt_origin, self._step)
+            return False
+        return self._updates_owed() > 0
+
+    def _updates_owed(self) -> int:
+        return int((self._step - self._debt_origin) / self.hyperparameters.steps_per_update) - self._debt_paid
+
+    @timed
+    def _update_policy(self) -> bool:
+        hyper, learner, replay = self.hyperparameters, self.learner, self.replay
+        assert replay is not None
+        self.cumulative_returns_since_policy_update.clear()
+        learner.set_learning_rate_fraction(self.learning_rate_fraction())
+        share = hyper.non_positive_share if self._step < hyper.non_positive_steps else 1.0
+        owed = self._updates_owed()
+        for _ in range(owed):
+            if self.saving.wanted.is_set():
+                break  # whoever saves in another thread would have to wait for all of them
+            with self.learning_lock:
+                learner.update(replay.sample(hyper.batch_size, hyper.n_step, learner.discount, share))
+                self.updates += 1
+                self._debt_paid += 1
+        with self.learning_lock, self.table.lock:
+            self.acting.swap(learner.actor)
+        return owed > 0
+
+    def learning_rate_fraction(self) -> float:
+        """What the schedule leaves of the learning rates at this step, in (0, 1]."""
+        if self.hyperparameters.learning_rate_schedule == ScheduleType.CONSTANT:
+            return 1.0
+        return max(1.0 - self._step / self.get_max_steps, 1e-7)
+
+    # --- saving and reporting ---------------------------------------------------------------------
+
+    def cadence(self) -> dict[str, Any]:
+        return {"debt_origin": self._debt_origin, "debt_paid": self._debt_paid}
+
+    def resume_cadence(self, saved: dict[str, Any]) -> None:
+        """With its replay a run goes on as if never stopped; without, it collects before it updates."""
+        self._debt_origin = self._step + self.hyperparameters.buffer_init_steps
+        if self.replay is not None and self.hyperparameters.save_replay_buffer:
+            replay = self.saving.files.read_replay(self._step)
+            if replay is not None:
+                self.replay.load_state_dict(replay)
+                self._debt_origin, self._debt_paid = saved["debt_origin"], saved["debt_paid"]
+
+    def replay_state(self) -> dict[str, Any] | None:
+        if self.replay is None or not self.hyperparameters.save_replay_buffer:
+            return None
+        return self.replay.state_dict()
+
+    def figures(self) -> dict[str, float]:
+        assert self.replay is not None
+        shown = {f"Replay/{name.replace('_', ' ').title()}": n for name, n in self.replay.metrics().items()}
+        explorer = self.acting.explorer
+        if explorer is not None:
+            shown["Policy/Noise Scale"] = explorer.schedule.scale_at(self._step) + explorer.nudge
+        fraction = self.learning_rate_fraction()
+        shown["Policy/Learning Rate"] = self.hyperparameters.learning_rate * fraction
+        shown["Policy/Critic Learning Rate"] = self.hyperparameters.critic_learning_rate * fraction
+        return shown
+
+    def look_at(self, measured: dict[str, torch.Tensor]) -> None:
+        """Warn once when an actor gets no gradient any more, and shake it if the YAML asks for that."""
+        self._watch_gradient(
+            measured["updates_without_gradient"].tolist(), measured["saturated_share"].tolist()
+        )
+
+    def _watch_gradient(self, without: list[float], saturated: list[float]) -> None:
+        stuck = [slot for slot, updates in enumerate(without) if updates >= STUCK_UPDATES]
+        nudge = self.hyperparameters.saturation_nudge if stuck else 0.0
+        if self.acting.explorer is not None:
+            self.acting.explorer.nudge = nudge
+        if stuck and not self._stuck:
+            slot = stuck[0]
+            remedy = (
+                f"noise is raised by {nudge} until it does" if nudge else "saturation_nudge: 0.2 adds noise"
+            )
+            logger.warning(
+                f"{self.brain_name}: the actor of slot {slot} has had no usable gradient in its last "
+                f"{int(without[slot])} updates, with {saturated[slot]:.0%} of its actions at their limits. "
+                f"Raise logit_regularisation, or lower learning_rate; {remedy}."
+            )
+        self._stuck = bool(stuck)

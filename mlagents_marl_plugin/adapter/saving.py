@@ -1,0 +1,189 @@
+"""What a trainer saves and goes on from: checkpoints with their models, the best so far, another run's weights."""
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
+from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
+from mlagents_envs.logging_util import get_logger
+
+from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
+
+logger = get_logger(__name__)
+
+
+class Saving:
+    """Checkpoints of one trainer."""
+
+    def __init__(self, trainer: "MarlTrainer"):
+        self.trainer = trainer
+        self.files = ModelFiles(trainer.artifact_path, trainer.brain_name)
+        self.wanted = threading.Event()  # somebody waits to save: updates may be put off
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def checkpoint(self) -> ModelCheckpoint:
+        """Write a checkpoint and its models, and enter it in the host's list.
+
+        Raises:
+            UnityTrainerException: if the weights are not finite (nothing is written then), or a model does
+                not compute what the actor does.
+        """
+        trainer = self.trainer
+        self.wanted.set()
+        with trainer.learning_lock, trainer.table.lock:
+            self.wanted.clear()
+            state = self._state()
+            self.raise_not_finite(checkpoint.not_finite(state["learner"]))
+            model, others = self.files.save(
+                state, trainer.replay_state(), trainer.learner.actor, trainer.spec, self._sample_obs()
+            )
+        saved = ModelCheckpoint(
+            int(trainer.get_step),
+            model,
+            trainer._policy_mean_reward(),
+            time.time(),
+            auxillary_file_paths=others,
+        )
+        ModelCheckpointManager.add_checkpoint(
+            trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints
+        )
+        return saved
+
+    def save_final(self) -> None:
+        """The last checkpoint of a run, its models copied to where Unity users look for them."""
+        trainer = self.trainer
+        if trainer.learner is None:
+            logger.warning(f"{trainer.brain_name}: no agent has acted yet, nothing to save.")
+            return
+        if checkpoint.not_finite(trainer.learner.state_dict()):
+            logger.error(
+                f"{trainer.brain_name}: not saved, the weights are not finite; the last checkpoint stays."
+            )
+            return
+        saved = trainer._checkpoint()
+        ModelCheckpointManager.track_final_checkpoint(trainer.brain_name, self.files.publish(saved))
+
+    def remember_best(self, score: float) -> None:
+        """Keep the present state in memory, to be written with the next checkpoint."""
+        self.files.remember_best(self._state(), self.trainer.learner.actor, score)
+
+    def raise_not_finite(self, what: str | None) -> None:
+        """Raises UnityTrainerException if ``what`` names something that is not finite."""
+        if what is not None:
+            raise UnityTrainerException(
+                f"behaviors.{self.trainer.brain_name}: expected finite weights, got NaN or Inf at step "
+                f"{self.trainer.get_step} ({what}); the last checkpoint is from before that. Lower "
+                f"learning_rate and critic_learning_rate, set max_gradient_norm, or normalize: true, and "
+                f"--resume"
+            )
+
+    def _state(self) -> dict[str, Any]:
+        """All that the next update and the next decision depend on, but for the experience."""
+        trainer = self.trainer
+        return {
+            "format": checkpoint.FORMAT,
+            "trainer": trainer.trainer_type,
+            "step": trainer.get_step,
+            "updates": trainer.updates,
+            "cadence": trainer.cadence(),
+            "learner": trainer.learner.state_dict(),
+            "act_device": trainer.acting.device.type,
+            "acting": trainer.acting.state_dict(),
+            "scores": trainer.board.state_dict(),
+        }
+
+    def _sample_obs(self) -> list[np.ndarray] | None:
+        """Real observations to check exported models with, per sensor [R, *shape]; None at first."""
+        staging = self.trainer.assembler.staging
+        if staging.head == 0:
+            return None
+        rows = np.arange(max(0, staging.head - 64), staging.head)
+        rows = rows[staging.present[rows % staging.capacity].any(axis=1)]
+        present = staging.present[rows % staging.capacity]
+        flat = staging.obs[0][rows % staging.capacity][present][:64]
+        if not len(flat):
+            return None
+        shapes = self.trainer.spec.roles[0].observation_shapes
+        parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1], axis=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read(self) -> dict[str, Any] | None:
+        """The state to go on from, read before the scene is asked: a bad file is known at once.
+
+        Raises:
+            UnityTrainerException: if the file is missing or is no checkpoint of ours.
+            TrainerConfigError: if the run has stopped by its own criterion.
+        """
+        trainer = self.trainer
+        path = trainer.trainer_settings.init_path
+        if trainer.load:
+            if path is not None:
+                logger.warning(
+                    f"{trainer.brain_name}: --resume was given, so init_path ({path}) has no effect."
+                )
+            path = os.path.join(trainer.artifact_path, checkpoint.LAST)
+        if path is None:
+            return None
+        state = checkpoint.read(path, torch.device("cpu"))
+        if trainer.load:
+            trainer._step = state["step"]
+            try:
+                trainer.board.load_state_dict(state["scores"])
+            except ValueError as error:
+                raise TrainerConfigError(f"behaviors.{trainer.brain_name}.{error}") from None
+            logger.info(f"Resuming from {path} at step {trainer.get_step}.")
+        else:
+            logger.info(f"Initializing from {path}.")
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `read` found, once the learner is there.
+
+        Raises:
+            UnityTrainerException: if it does not fit; names the entry.
+        """
+        try:
+            if self.trainer.load:
+                self._resume(state)
+            else:
+                self._take_over(state)
+        except ValueError as error:
+            raise UnityTrainerException(
+                f"behaviors.{self.trainer.brain_name}: the checkpoint does not fit: {error}"
+            ) from None
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        trainer = self.trainer
+        if state["trainer"] != trainer.trainer_type:
+            raise ValueError(
+                f"trainer_type: expected {state['trainer']}, got {trainer.trainer_type}; change it back"
+            )
+        trainer.learner.load_state_dict(state["learner"])
+        # Random numbers of another kind of device cannot be continued.
+        if state["act_device"] == trainer.acting.device.type:
+            trainer.acting.load_state_dict(state["acting"])
+        trainer.updates = state["updates"]
+        trainer.resume_cadence(state["cadence"])
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """Begin with the weights of another run."""
+        trainer = self.trainer
+        if state["trainer"] == trainer.trainer_type:
+            trainer.learner.load_weights(state["learner"])
+            return
+        trainer.learner.load_weights(state["learner"], only_actor=True)
+        logger.info(
+            f"{trainer.brain_name}: the checkpoint is of trainer_type {state['trainer']}; its actor is taken "
+            f"over, the critic of {trainer.trainer_type} starts anew."
+        )
