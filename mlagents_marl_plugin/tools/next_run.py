@@ -51,11 +51,26 @@ def next_run(config: Path, results: Path) -> NextRun:
 
 
 def _has_finished(run: Path, behaviors: dict[str, Any]) -> bool:
-    """Whether every behaviour has a checkpoint at or beyond its ``max_steps``."""
+    """Whether every behaviour has come to its ``max_steps`` or has met its ``stop_when``."""
     return bool(behaviors) and all(
         _last_step(run / name, name) >= float((fields or {}).get("max_steps", _HOST_MAX_STEPS))
+        or _was_stopped(run / name / "checkpoint.pt", fields or {})
         for name, fields in behaviors.items()
     )
+
+
+def _was_stopped(checkpoint: Path, fields: dict[str, Any]) -> bool:
+    """Whether the run ended by a criterion that is still as strict as the one in the YAML."""
+    criterion = (fields.get("hyperparameters") or {}).get("stop_when")
+    if not criterion or not checkpoint.is_file():
+        return False
+    import torch  # takes its time, and most YAMLs have no stop_when
+
+    try:
+        stopped_at = torch.load(checkpoint, map_location="cpu", weights_only=True)["scores"]["stopped_at"]
+    except Exception:  # mlagents-learn --resume says what is wrong with the file
+        return False
+    return stopped_at is not None and float(criterion["threshold"]) <= stopped_at
 
 
 def _last_step(folder: Path, name: str) -> int:

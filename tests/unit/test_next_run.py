@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mlagents_marl_plugin.tools.next_run import main, next_run
 
@@ -66,6 +67,31 @@ def test_a_run_with_two_behaviours_has_finished_when_both_have(tmp_path: Path) -
     config.write_text("behaviors: {Tennis: {max_steps: 10}, Other: {max_steps: 10}}")
     save(tmp_path, "two", "checkpoint.pt", "Tennis-10.pt")
     assert next_run(config, tmp_path).arguments == ["--run-id=two", "--resume"]
+
+
+STOPPING = "behaviors: {Tennis: {hyperparameters: {stop_when: {threshold: 0.5}}}}"
+
+
+@pytest.mark.parametrize(
+    ("stopped_at", "expected"),
+    [(None, "--run-id=court --resume"), (0.5, "--run-id=court_2"), (0.4, "--run-id=court --resume")],
+    ids=["interrupted", "stopped", "stopped at a lower threshold"],
+)
+def test_a_run_that_met_its_own_criterion_has_finished(
+    tmp_path: Path, stopped_at: float | None, expected: str
+) -> None:
+    config = tmp_path / "court.yaml"
+    config.write_text(STOPPING)
+    save(tmp_path, "court")
+    torch.save({"scores": {"stopped_at": stopped_at}}, tmp_path / "court" / "Tennis" / "checkpoint.pt")
+    assert " ".join(next_run(config, tmp_path).arguments) == expected
+
+
+def test_what_is_wrong_with_a_checkpoint_is_left_to_the_resumed_run(tmp_path: Path) -> None:
+    config = tmp_path / "court.yaml"
+    config.write_text(STOPPING)
+    save(tmp_path, "court", "checkpoint.pt")
+    assert next_run(config, tmp_path).arguments == ["--run-id=court", "--resume"]
 
 
 def test_arguments_and_reason_go_to_different_streams(
