@@ -76,6 +76,8 @@ class MarlTrainer(RLTrainer):
         self.updates = 0
         self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._resumed = self.saving.read()
+        if training and not load:
+            self.saving.files.start_anew()
         on_restart(self._player_restarted)
 
     # --- what a data regime says ------------------------------------------------------------------

@@ -37,6 +37,7 @@ class Reporter:
         self._steps = self._updates = 0
         self._started = False
         self._group_rewarded = False
+        self._stop_announced = False
 
     def agent_ended(self, own: float, group: float) -> None:
         """One agent's episode, in the host's terms."""
@@ -66,7 +67,8 @@ class Reporter:
                 f"Mean of the last {len(board.recent)}: {board.mean:.3f}. Length {episode.length}. "
                 f"Step {self.trainer.get_step}. Updates {self.trainer.updates}."
             )
-        if board.stopped_at is not None:
+        if board.stopped_at is not None and not self._stop_announced:
+            self._stop_announced = True
             logger.info(
                 f"{self.trainer.brain_name}: stop_when reached at episode {board.episodes} "
                 f"(step {self.trainer.get_step}); ending the run."

@@ -9,7 +9,9 @@ results/<run>/<behavior>/best.pt              the best so far, outside that coun
 """
 
 import os
+import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import attr
@@ -40,6 +42,29 @@ class ModelFiles:
         self.behavior_name = behavior_name
         self._best: tuple[dict[str, Any], Actor, float] | None = None
 
+    def start_anew(self) -> None:
+        """Remove what an earlier run of the same id left (``--force``): none of it may pass for the new run's."""
+        step = rf"{re.escape(self.behavior_name)}-\d+(\.pt|(-slot\d+)?\.onnx)"
+        saved = rf"{step}|{checkpoint.LAST}|{checkpoint.REPLAY}|{BEST}"
+        old = [*self._models(r"(-best)?(-slot\d+)?"), *_matching(Path(self.folder), saved)]
+        for path in old:
+            path.unlink()
+        if old:
+            logger.info(f"{self.behavior_name}: removed {len(old)} files of the run that is overwritten.")
+
+    def _models(self, ending: str) -> list[Path]:
+        """The last or best models; ``ending`` matches what comes after the behaviour's name."""
+        folder = Path(self.folder)
+        return _matching(folder.parent, rf"{re.escape(folder.name)}{ending}\.onnx")
+
+    def _remove_other_slots(self, kind: str, num_models: int) -> None:
+        """Remove models of slots beyond those just written, left by a run with more actors; kind: "" or "-best"."""
+        written = {f"{Path(self.folder).name}{kind}-slot{slot}" for slot in range(num_models)}
+        for path in self._models(rf"{kind}-slot\d+"):
+            if path.stem not in written:
+                path.unlink()
+                logger.info(f"Removed {path}: this run has no actor of that slot.")
+
     def save(
         self,
         state: dict[str, Any],
@@ -63,7 +88,8 @@ class ModelFiles:
         if self._best is not None:
             best, best_actor, score = self._best
             checkpoint.write(best, os.path.join(self.folder, BEST))
-            self._export(best_actor, spec, f"{self.folder}-best", sample_obs)
+            best_models = self._export(best_actor, spec, f"{self.folder}-best", sample_obs)
+            self._remove_other_slots("-best", len(best_models))
             logger.info(f"{self.behavior_name}: kept the best model so far, mean score {score:.3f}.")
             self._best = None
         return models[0], [f"{base}.pt", *models[1:]]
@@ -97,6 +123,7 @@ class ModelFiles:
             target = self.folder + path[len(base) :]
             shutil.copyfile(path, target)
             logger.info(f"Copied {path} to {target}.")
+        self._remove_other_slots("", len(models))
         return attr.evolve(saved, file_path=f"{self.folder}.onnx")
 
     def remember_best(self, state: dict[str, Any], actor: Actor, score: float) -> None:
@@ -121,3 +148,7 @@ class ModelFiles:
             )
             return None
         return saved
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in folder.glob("*") if path.is_file() and re.fullmatch(pattern, path.name)]

@@ -120,6 +120,8 @@ class OffPolicyMarlTrainer(MarlTrainer):
 
     def look_at(self, measured: dict[str, torch.Tensor]) -> None:
         """Warn once when an actor gets no gradient any more, and shake it if the YAML asks for that."""
+        if "updates_without_gradient" not in measured:
+            return  # critics may be updated before actors are for the first time
         self._watch_gradient(
             measured["updates_without_gradient"].tolist(), measured["saturated_share"].tolist()
         )

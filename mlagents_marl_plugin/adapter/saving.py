@@ -11,7 +11,7 @@ from mlagents.trainers.exception import TrainerConfigError, UnityTrainerExceptio
 from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
 from mlagents_envs.logging_util import get_logger
 
-from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter import checkpoint, interrupts
 from mlagents_marl_plugin.adapter.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class Saving:
                 f"{trainer.brain_name}: not saved, the weights are not finite; the last checkpoint stays."
             )
             return
-        saved = trainer._checkpoint()
-        ModelCheckpointManager.track_final_checkpoint(trainer.brain_name, self.files.publish(saved))
+        with interrupts.held_back():
+            saved = trainer._checkpoint()
+            ModelCheckpointManager.track_final_checkpoint(trainer.brain_name, self.files.publish(saved))
 
     def remember_best(self, score: float) -> None:
         """Keep the present state in memory, to be written with the next checkpoint."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,6 +275,35 @@ def test_checkpoints_are_pruned_with_everything_that_belongs_to_them(tmp_path, t
     assert final["file_path"] == str(tmp_path / "Counter.onnx")
 
 
+def models(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.onnx")}
+
+
+def test_models_of_slots_that_there_are_no_more_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "WINDOW", 5)
+    own = {"share_actor": "separate", "slots_by": "order"}
+    names = {"Counter.onnx", "Counter-best.onnx"}
+    start(tmp_path, hyper=own)
+    assert models(tmp_path) == names | {"Counter-slot1.onnx", "Counter-best-slot1.onnx"}
+    start(tmp_path)
+    assert models(tmp_path) == names
+    (tmp_path / "Counter-slot7.onnx").touch()  # of an older version, say
+    start(tmp_path, load=True, behavior={"max_steps": 800})
+    assert models(tmp_path) == names
+
+
+def test_a_run_that_is_overwritten_leaves_nothing_of_itself(tmp_path, printed):
+    start(tmp_path, hyper={"save_replay_buffer": True}, behavior={"checkpoint_interval": 60})
+    neighbours = [tmp_path / "CounterB.onnx", tmp_path / "Counter" / "events.out.tfevents.1"]
+    for path in neighbours:
+        path.touch()
+    build(tmp_path)
+    assert not list(tmp_path.rglob("*.pt"))
+    assert models(tmp_path) == {"CounterB.onnx"}
+    assert all(path.is_file() for path in neighbours)
+    assert "files of the run that is overwritten" in printed.text
+
+
 @BOTH
 def test_the_best_model_stays_although_its_checkpoints_are_pruned(
     tmp_path, trainer_type, monkeypatch, printed
@@ -291,10 +321,13 @@ def test_the_best_model_stays_although_its_checkpoints_are_pruned(
 def test_a_run_stops_when_asked_and_does_not_go_on_with_the_same_threshold(tmp_path, trainer_type, printed):
     stop = {"stop_when": {"metric": "episode_length", "window": 3, "threshold": 1}}
     behavior = {"max_steps": 5_000}
-    trainer = start(tmp_path, trainer_type=trainer_type, hyper=stop, behavior=behavior).trainer
+    trainer = start(
+        tmp_path, trainer_type=trainer_type, scene=manager(areas=8), hyper=stop, behavior=behavior
+    ).trainer
     assert trainer.get_step < 1_000
     assert not trainer.should_still_train
-    assert printed.text.count("Counter: stop_when reached at episode 3") == 1
+    assert "Counter: stop_when reached at episode 3 (step" in printed.text
+    assert printed.text.count("stop_when reached") == 1, "whatever else ends before the run does"
     with pytest.raises(
         TrainerConfigError, match=r"behaviors.Counter.hyperparameters.stop_when.threshold: expected more"
     ):
@@ -398,6 +431,14 @@ def test_an_actor_without_gradient_is_told_of_once_and_shaken_if_asked(tmp_path,
     assert trainer.acting.explorer.nudge == 0.0
     trainer._watch_gradient(stuck, [0.0, 0.9])
     assert printed.text.count("no usable gradient") == 2
+
+
+def test_a_summary_may_come_before_the_first_update_of_the_actors(tmp_path, printed):
+    """matd3 updates them at every second update; here there is one."""
+    hyper = {"steps_per_update": 250, "saturation_nudge": 0.2}
+    trainer = start(tmp_path, trainer_type="matd3", hyper=hyper, behavior={"summary_freq": 50}).trainer
+    assert trainer.updates == 1
+    assert trainer.acting.explorer.nudge == 0.0
 
 
 def test_a_nudge_only_if_asked_for(tmp_path, printed):
