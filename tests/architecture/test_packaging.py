@@ -4,6 +4,7 @@ import ast
 import importlib
 import logging
 import os
+import pickle
 import re
 import sys
 from importlib import metadata
@@ -70,6 +71,17 @@ def test_a_trainer_type_that_is_broken_does_not_take_the_others_along(
     assert "mappo" not in types
     assert types.keys() == settings.keys()
     assert "trainer_type mappo is not available: ModuleNotFoundError" in caplog.text
+
+
+def test_settings_reach_workers_that_do_not_inherit_them() -> None:
+    """On Windows and macOS the host sends its options to environment workers."""
+    types, schemas = register_trainer_plugins()
+    behaviors = {
+        name: {"trainer_type": name} for name in types if schemas[name].__module__.startswith("mlagents_marl")
+    }
+    assert set(behaviors) >= set(TRAINER_TYPES)
+    options = RunOptions.from_dict({"behaviors": behaviors})
+    assert pickle.loads(pickle.dumps(options)).as_dict() == options.as_dict()
 
 
 def load(path: Path) -> dict[str, Any]:
