@@ -1,6 +1,7 @@
 """What a user touches first holds together: packaging, entry points, YAMLs, commands and links of pages."""
 
 import ast
+import gc
 import importlib
 import logging
 import os
@@ -82,6 +83,11 @@ def test_settings_reach_workers_that_do_not_inherit_them() -> None:
     assert set(behaviors) >= set(TRAINER_TYPES)
     options = RunOptions.from_dict({"behaviors": behaviors})
     assert pickle.loads(pickle.dumps(options)).as_dict() == options.as_dict()
+
+
+def test_the_garbage_collector_leaves_alone_what_stays() -> None:
+    register()
+    assert gc.get_freeze_count() > 50_000
 
 
 def load(path: Path) -> dict[str, Any]:
