@@ -1,36 +1,59 @@
-"""Random scenes through the host's own code: every row of the replay against a naive account of the scene."""
+"""Random scenes through the host's own code: every row that is kept against a naive account of the scene."""
 
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mlagents_marl_plugin.core.rows import RowLayout
+from mlagents_marl_plugin.core.types import RolloutBatch
 from tests.unit.chaos_scene import OBS_SIZE, TERMINATED, TRUNCATED, Account, ChaosScene, Options
 from tests.unit.simulated_host import Run, SceneManager, options
 
-QUIET = {"buffer_size": 20_000, "buffer_init_steps": 10_000_000}
+# Nothing is learnt.
+QUIET = {
+    "maddpg": {"buffer_size": 20_000, "buffer_init_steps": 10_000_000},
+    "mappo": {"buffer_size": 10_000_000, "policy_gain": 1.0},
+}
 
 
 class Table:
-    """The rows of a trainer's replay."""
+    """The rows of a trainer's replay, or of its rollout."""
 
     def __init__(self, trainer):
-        state, spec = trainer.replay.state_dict(), trainer.spec
+        self.log_prob = None
+        slots = trainer.spec.num_slots
+        parts = self._replay(trainer) if trainer.trainer_type == "maddpg" else self._rollout(trainer)
+        self.obs = parts["obs"].reshape(-1, slots, OBS_SIZE)
+        self.drawn = parts["action"].reshape(-1, slots)
+        self.action = self.drawn.clip(-1, 1)  # as the scene gets it
+        self.reward, self.cut = parts["reward"], parts["cut"].reshape(-1) > 0
+        self.terminated, self.valued = parts["terminated"] > 0, parts["value_mask"] > 0
+        self.present = parts["agent_mask"] > 0
+
+    def _replay(self, trainer):
+        state = trainer.replay.state_dict()
         assert state["dropped"] == 0
-        columns, rows = RowLayout.of(spec), state["rows"].numpy()
-        slots = spec.num_slots
-        self.obs = rows[:, columns.obs].reshape(-1, slots, OBS_SIZE)
-        self.action = rows[:, columns.action].reshape(-1, slots)
-        self.reward, self.cut = rows[:, columns.reward], rows[:, columns.cut][:, 0] > 0
-        self.terminated = rows[:, columns.terminated] > 0
-        self.valued = rows[:, columns.value_mask] > 0
-        self.present = rows[:, columns.agent_mask] > 0
+        columns = RowLayout.of(trainer.spec)._asdict()
         self.successor = state["successor"].numpy()
         self.complete = np.flatnonzero(self.successor >= 0)
+        return {name: state["rows"].numpy()[:, column] for name, column in columns.items()}
+
+    def _rollout(self, trainer):
+        rollout = trainer.store.rollout
+        assert rollout.metrics()["dropped"] == 0
+        if not rollout.num_complete:
+            self.complete = np.zeros(0, int)
+            empty = np.zeros((0, trainer.spec.num_slots), np.float32)
+            return {**dict.fromkeys(RolloutBatch._fields, empty), "obs": empty.repeat(OBS_SIZE, 1)}
+        batch = rollout.take()
+        self.successor, self.complete = batch.successor.numpy(), np.arange(len(batch.action))
+        self.acted, self.log_prob = batch.acted.numpy() > 0, batch.log_prob.numpy()
+        return {name: part.numpy() for name, part in batch._asdict().items()}
 
     def members(self, row: int) -> dict[tuple, int]:
         """Identity -> slot."""
@@ -58,6 +81,10 @@ def check(table: Table, account: Account, posthumous: bool) -> int:
         over = len(ends) == len(there)
         assert table.cut[row] == bool(ends)
         groups = set()
+        if table.log_prob is not None:
+            acted = [table.acted[row, slot] for slot in members.values()]
+            assert acted == [tick in there[key].decided for key in members]
+            assert table.acted[row].sum() == sum(acted)
         for key, slot in members.items():
             life = there[key]
             decision = max(t for t in life.decided if t <= tick)
@@ -107,7 +134,22 @@ def _final(account, area, ends) -> dict[tuple, int]:
     return {key: lives[key].end for key, fate in ends.items() if fate == TRUNCATED}
 
 
-def run(seed: int, scene: Options, *, workers=1, horizon=8, steps=100, kills=(), resets=(), **hyper):
+def check_log_probs(table: Table, trainer) -> None:
+    """What a row holds is the log-probability of the very action that was drawn in it, by the actor of then."""
+    if table.log_prob is None:
+        return
+    assert not table.log_prob[~table.acted].any()
+    rows, slots = table.acted.nonzero()
+    obs, action = torch.from_numpy(table.obs[rows, slots]), torch.from_numpy(table.drawn[rows, slots, None])
+    expected = trainer.learner.actor.log_prob_rows(
+        obs, torch.ones(len(rows), 0), torch.from_numpy(slots), action
+    )
+    np.testing.assert_allclose(table.log_prob[rows, slots], expected, rtol=1e-4, atol=1e-3)
+
+
+def run(
+    seed: int, family: str, scene: Options, *, workers=1, horizon=8, steps=100, kills=(), resets=(), **hyper
+):
     processes: list[ChaosScene] = []
 
     def make(worker: int) -> ChaosScene:
@@ -119,7 +161,7 @@ def run(seed: int, scene: Options, *, workers=1, horizon=8, steps=100, kills=(),
     manager.reset_at = set(resets)
     manager.stop_after = steps
     config = options(
-        "Chaos", "maddpg", {**QUIET, **hyper}, {"time_horizon": horizon, "max_steps": 10_000_000}
+        "Chaos", family, {**QUIET[family], **hyper}, {"time_horizon": horizon, "max_steps": 10_000_000}
     )
     with tempfile.TemporaryDirectory() as folder:
         done = Run(Path(folder), config, manager)
@@ -138,8 +180,9 @@ SCENES = st.builds(
     over=st.sampled_from([0.02, 0.1, 0.5]),
     late=st.sampled_from([0.0, 0.4]),
 )
+FAMILIES = st.sampled_from(sorted(QUIET))
 EXAMPLES = settings(
-    max_examples=20,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
@@ -148,11 +191,14 @@ EXAMPLES = settings(
 
 
 @EXAMPLES
-@given(st.integers(0, 1000), SCENES, st.integers(1, 2), st.sampled_from([1, 3, 8, 1000]))
-def test_nothing_is_wrong_and_nothing_is_lost(seed, scene, workers, horizon):
-    trainer, account, manager = run(seed, scene, workers=workers, horizon=horizon, group_size=scene.agents)
+@given(st.integers(0, 1000), FAMILIES, SCENES, st.integers(1, 2), st.sampled_from([1, 3, 8, 1000]))
+def test_nothing_is_wrong_and_nothing_is_lost(seed, family, scene, workers, horizon):
+    trainer, account, manager = run(
+        seed, family, scene, workers=workers, horizon=horizon, group_size=scene.agents
+    )
     table = Table(trainer)
     compared = check(table, account, posthumous=True)
+    check_log_probs(table, trainer)
     assembler = trainer.assembler
     assert (assembler.rejected, assembler.dropped, trainer.roster.untracked) == (0, 0, 0)
     # What is missing is under way: decisions whose group's step is not over or was not yet handed over.
@@ -167,32 +213,54 @@ def test_nothing_is_wrong_and_nothing_is_lost(seed, scene, workers, horizon):
 @EXAMPLES
 @given(
     st.integers(0, 1000),
+    FAMILIES,
     SCENES,
     st.integers(1, 3),
     st.sampled_from([1, 3, 1000]),
     st.dictionaries(st.integers(1, 95), st.integers(0, 0), max_size=3),
     st.sets(st.integers(1, 95), max_size=3),
 )
-def test_processes_that_die_and_resets_leave_no_wrong_row(seed, scene, workers, horizon, kills, resets):
+def test_processes_that_die_and_resets_leave_no_wrong_row(
+    seed, family, scene, workers, horizon, kills, resets
+):
     trainer, account, manager = run(
-        seed, scene, workers=workers, horizon=horizon, kills=kills, resets=resets, group_size=scene.agents
+        seed,
+        family,
+        scene,
+        workers=workers,
+        horizon=horizon,
+        kills=kills,
+        resets=resets,
+        group_size=scene.agents,
     )
-    check(Table(trainer), account, posthumous=True)
+    table = Table(trainer)
+    check(table, account, posthumous=True)
+    check_log_probs(table, trainer)
 
 
 @EXAMPLES
 @given(
     st.integers(0, 1000),
+    FAMILIES,
     st.integers(1, 4),
     st.integers(2, 3),
     st.integers(1, 2),
     st.sampled_from([1, 3, 1000]),
     st.dictionaries(st.integers(1, 95), st.integers(0, 0), max_size=2),
 )
-def test_consecutive_courts_without_group_ids(seed, areas, agents, workers, horizon, kills):
+def test_consecutive_courts_without_group_ids(seed, family, areas, agents, workers, horizon, kills):
     scene = Options(areas=areas, agents=agents, group_ids=False, death=0.0, over=0.15)
     trainer, account, manager = run(
-        seed, scene, workers=workers, horizon=horizon, kills=kills, group_size=agents, grouping="consecutive"
+        seed,
+        family,
+        scene,
+        workers=workers,
+        horizon=horizon,
+        kills=kills,
+        group_size=agents,
+        grouping="consecutive",
     )
-    compared = check(Table(trainer), account, posthumous=False)
+    table = Table(trainer)
+    compared = check(table, account, posthumous=False)
+    check_log_probs(table, trainer)
     assert compared > 0.3 * len(manager.lines) or len(kills) > 0
