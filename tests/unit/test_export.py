@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.adapter import export_check
 from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.adapter.export_check import Answer, FileCheck, Reference
 from mlagents_marl_plugin.core.distributions import GaussianHead, StdType
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
@@ -515,3 +516,14 @@ def test_wrong_shapes_are_named(tmp_path: Path) -> None:
         export_actor(
             mlp(CONTINUOUS), CONTINUOUS, SHAPES, path, sample_obs=[np.zeros((0, 8)), np.zeros((0, 3))]
         )
+
+
+def test_draws_outside_the_limits_are_refused() -> None:
+    class Unbounded:
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.full((len(feed["obs_0"]), 2), 1.5, np.float32)]
+
+    answer = Answer(np.zeros((7, 2)), np.zeros((7, 0)), np.ones((7, 2)))
+    reference = Reference({"obs_0": np.zeros((7, 8), np.float32)}, answer, lambda: answer)
+    with pytest.raises(ExportError, match=r"output continuous_actions: .* got a value outside \[-1, 1\]"):
+        FileCheck("a.onnx", CONTINUOUS, 0, draws=True)._spread(Unbounded(), reference)
