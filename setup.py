@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+VMAS = ["vmas>=1.5,<1.6"]
+
 setup(
     name="mlagents_marl_plugin",
     version="0.1.0",
@@ -33,7 +35,10 @@ setup(
         "tensorboard>=2.14",
     ],
     extras_require={
+        # The scenes of unity_builds/Vmas.
+        "vmas": VMAS,
         "dev": [
+            *VMAS,
             "pytest",
             "pytest-timeout",
             "hypothesis",

@@ -22,6 +22,9 @@ from mlagents_marl_plugin.player.launchers import install
 BENCHES: dict[str, tuple[str, list[str], int | None]] = {
     "Tennis": ("Tennis", [], 30_000),
     "TennisVersus": ("TennisVersus", [], None),
+    "Dispersion": ("Vmas", ["--scenario", "dispersion", "--n-agents", "3"], None),
+    "Parallel": ("Parallel", ["--parallel-env", "pettingzoo.mpe.simple_spread_v2:parallel_env"], None),
+    "SimpleSpread": ("Vmas", ["--scenario", "simple_spread"], None),
 }
 
 

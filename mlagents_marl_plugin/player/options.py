@@ -48,6 +48,10 @@ def parse(entry: SceneEntry, arguments: list[str], in_editor: bool) -> argparse.
         OptionError: if an option is unknown or a value is wrong.
     """
     parser = _parser(entry, in_editor)
+    try:
+        entry.add_options(parser, arguments)
+    except ValueError as error:
+        raise OptionError(f"{parser.prog}: {error}") from error
     names = {name.lower(): name for name in parser._option_string_actions}
     options, unknown = parser.parse_known_args([_canonical(argument, names) for argument in arguments])
     if unknown:
@@ -126,7 +130,6 @@ def _parser(entry: SceneEntry, in_editor: bool) -> argparse.ArgumentParser:
             parser.add_argument(name, help=argparse.SUPPRESS)
         else:
             parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    entry.add_options(parser)
     return parser
 
 

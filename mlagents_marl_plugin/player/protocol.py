@@ -13,7 +13,7 @@ _EXCHANGE = "/communicator_objects.UnityToExternalProto/Exchange"
 _PROBE_INTERVAL = 0.1
 _GOOD_BYE_SECONDS = 1.0
 # The trainer's server keeps gRPC's default limit for what it receives, and mlagents has no setting for it.
-_TRAINER_LIMIT = 4 * 1024 * 1024
+TRAINER_LIMIT = 4 * 1024 * 1024
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -75,9 +75,9 @@ class TrainerConnection:
         """
         if self._exchange is None:
             raise TrainerGone("not connected")
-        if len(message) > _TRAINER_LIMIT:
+        if len(message) > TRAINER_LIMIT:
             raise MessageTooLarge(
-                f"message to the trainer: expected at most {_TRAINER_LIMIT} bytes, got {len(message)}; "
+                f"message to the trainer: expected at most {TRAINER_LIMIT} bytes, got {len(message)}; "
                 "use fewer areas (--num-areas) or smaller observations"
             )
         try:

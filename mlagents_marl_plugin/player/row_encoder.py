@@ -63,6 +63,11 @@ class RowEncoder:
         )
         self._observations = [f"observation{index}" for index in range(len(behavior.sensors))]
 
+    @property
+    def row_size(self) -> int:
+        """Bytes of one row; all rows are equally long."""
+        return len(self._record)
+
     def __call__(self, rows: Rows, ids: NDArray[np.int64]) -> bytes:
         raw = np.empty((len(ids), len(self._record)), dtype=np.uint8)
         raw[:] = self._record

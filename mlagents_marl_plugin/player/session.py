@@ -17,14 +17,21 @@ from mlagents_marl_plugin.player import messages
 from mlagents_marl_plugin.player.agent_ids import AgentIds
 from mlagents_marl_plugin.player.event_log import EventLog
 from mlagents_marl_plugin.player.faults import Faults
-from mlagents_marl_plugin.player.protocol import TrainerConnection, TrainerGone
-from mlagents_marl_plugin.player.row_encoder import Encode, row_encoder
+from mlagents_marl_plugin.player.protocol import (
+    TRAINER_LIMIT,
+    MessageTooLarge,
+    TrainerConnection,
+    TrainerGone,
+)
+from mlagents_marl_plugin.player.row_encoder import Encode, RowEncoder, row_encoder
 from mlagents_marl_plugin.player.scene import Actions, Behavior, Frame, Rows, Scene
 from mlagents_marl_plugin.player.side_channels import SideChannels, pack_statistics
 
 PRODUCT = "marl-player"
 # The release of Unity's package whose behaviour is simulated; the trainer only prints it.
 PACKAGE_VERSION = "3.0.0-marl-player"
+# Room in a message for its frame and for statistics.
+_FRAMING = 64 * 1024
 
 MakeScene = Callable[[int, int, SideChannels], Scene]
 """From the number of areas, the seed and the side channels to a scene."""
@@ -103,6 +110,7 @@ class Session:
         self._encode: dict[str, Encode] = {
             name: row_encoder(behavior) for name, behavior in self._behavior.items()
         }
+        self._num_areas = num_areas
         self._introduced: set[str] = set()
         self._asked: dict[str, NDArray[np.int64]] = {}
         self._playing = False
@@ -119,12 +127,28 @@ class Session:
         return self._report(frame)
 
     def _reset(self) -> Frame:
-        if not self._playing:
-            self._speed.start()
-        self._playing = True
         if self._event_log:
             self._event_log.reset()
-        return self._scene.reset()
+        frame = self._scene.reset()
+        if not self._playing:
+            self._check_size(frame)
+            self._speed.start()
+        self._playing = True
+        return frame
+
+    def _check_size(self, frame: Frame) -> None:
+        """Refuse more areas than fit into the message of a tick at which all episodes end and begin."""
+        size = 0
+        for name, rows in frame.items():
+            encode = self._encode[name]
+            if isinstance(encode, RowEncoder):  # the size of PNG files is not known beforehand
+                size += 2 * len(rows.seat) * encode.row_size
+        room = TRAINER_LIMIT - _FRAMING
+        if size > room:
+            raise MessageTooLarge(
+                f"--num-areas: expected at most {self._num_areas * room // size}, got {self._num_areas}; "
+                f"when all episodes end, a message has {size} bytes, and mlagents takes {TRAINER_LIMIT}"
+            )
 
     def _step(self, rl_input: UnityRLInputProto) -> Frame:
         actions: dict[str, Actions] = {

@@ -145,8 +145,8 @@ def test_a_message_that_the_host_would_refuse_is_explained(tmp_path):
         pytest.raises(UnityCommunicatorStoppedException),
     ):
         played.reset()
-    assert "expected at most 4194304 bytes" in log_of(tmp_path)
-    assert "use fewer areas" in log_of(tmp_path)
+    assert "--num-areas: expected at most 1" in log_of(tmp_path)
+    assert "got 300; when all episodes end, a message has" in log_of(tmp_path)
 
 
 def test_a_failing_scene_leaves_its_reason_in_the_log(tmp_path):

@@ -1,12 +1,13 @@
 """The scenes that the player can show, by the name that a launcher carries.
 
 Each scene's module is imported only when that scene is asked for. It has three functions:
-``add_options(parser)`` declares its command-line options, ``options_from(arguments)`` raises ValueError if
-their values are out of range, ``create(settings)`` makes the scene.
+``add_options(parser, arguments)`` declares its command-line options, which may depend on what the command line
+holds, ``options_from(namespace)`` raises ValueError if their values are out of range, ``create(settings)``
+makes the scene.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
@@ -22,8 +23,11 @@ class SceneEntry:
     summary: str
     module: str
 
-    def add_options(self, parser: ArgumentParser) -> None:
-        cast(Callable[[ArgumentParser], None], import_module(self.module).add_options)(parser)
+    def add_options(self, parser: ArgumentParser, arguments: Sequence[str]) -> None:
+        declare = cast(
+            Callable[[ArgumentParser, Sequence[str]], None], import_module(self.module).add_options
+        )
+        declare(parser, arguments)
 
     def check_options(self, arguments: Namespace) -> None:
         cast(Callable[[Namespace], object], import_module(self.module).options_from)(arguments)
@@ -44,6 +48,16 @@ SCENES = {
             "TennisVersus",
             "two rackets play for points; 27 observations, 3 continuous actions, two teams",
             "mlagents_marl_plugin.player.scenes.versus_scene",
+        ),
+        SceneEntry(
+            "Vmas",
+            "Dispersion and all other scenarios of VMAS, by --scenario; needs the package vmas",
+            "mlagents_marl_plugin.player.scenes.vmas_scene",
+        ),
+        SceneEntry(
+            "Parallel",
+            "any PettingZoo ParallelEnv, by --parallel-env module:factory",
+            "mlagents_marl_plugin.player.scenes.parallel_scene",
         ),
         SceneEntry(
             "Counter",

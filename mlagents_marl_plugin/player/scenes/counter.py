@@ -8,7 +8,7 @@ discrete actions.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -79,7 +79,7 @@ class CounterOptions:
             )
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser, _arguments: Sequence[str]) -> None:
     """Declare what a test may change about the scene."""
     defaults = CounterOptions()
     options = parser.add_argument_group("options of Counter")

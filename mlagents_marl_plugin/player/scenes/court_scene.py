@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlagents_marl_plugin.player.scene import Actions, ActionSpec, Behavior, Frame, Rows, Scene, SensorSpec
+from mlagents_marl_plugin.player.scenes.turnover import rows_of_all
 from mlagents_marl_plugin.player.side_channels import Statistic
 
 NUM_AGENTS = 2
@@ -77,7 +78,12 @@ class CourtScene(Scene):
         self._episode_reward[:] = 0.0
         nothing = np.zeros(self.num_seats, np.float32)
         return {
-            behavior.id: self._rows(seats, obs[seats], nothing[seats])
+            behavior.id: Rows(
+                seats,
+                (obs[seats],),
+                nothing[seats],
+                group=None if self._group is None else self._group[seats],
+            )
             for behavior, seats in zip(self.behaviors, self._seats, strict=True)
         }
 
@@ -87,54 +93,28 @@ class CourtScene(Scene):
         result = self._world.step(self._action.reshape(self._world.num_areas, NUM_AGENTS, -1))
         ended = result.terminated | result.interrupted
         self._count(result.reward, ended)
-        obs, reward = self._by_seat(result.obs), result.reward.ravel()
-        if not ended.any():
-            return {
-                behavior.id: self._rows(seats, obs[seats], reward[seats])
-                for behavior, seats in zip(self.behaviors, self._seats, strict=True)
-            }
-        return self._frame_with_ends(obs, reward, self._by_seat(result.final_obs), ended, result.interrupted)
+        obs, reward, final_obs = (
+            self._by_seat(result.obs),
+            result.reward.ravel(),
+            self._by_seat(result.final_obs),
+        )
+        seat_ended, seat_interrupted = np.repeat(ended, NUM_AGENTS), np.repeat(result.interrupted, NUM_AGENTS)
+        return {
+            behavior.id: rows_of_all(
+                seats,
+                (obs[seats],),
+                reward[seats],
+                (final_obs[seats],),
+                seat_ended[seats],
+                seat_interrupted[seats],
+                None if self._group is None else self._group[seats],
+            )
+            for behavior, seats in zip(self.behaviors, self._seats, strict=True)
+        }
 
     def drain_statistics(self) -> list[Statistic]:
         drained, self._statistics = self._statistics, []
         return drained
-
-    def _frame_with_ends(
-        self,
-        obs: NDArray[np.float32],
-        reward: NDArray[np.float32],
-        final_obs: NDArray[np.float32],
-        ended: NDArray[np.bool_],
-        interrupted: NDArray[np.bool_],
-    ) -> Frame:
-        seat_ended = np.repeat(ended, NUM_AGENTS)
-        seat_interrupted = np.repeat(interrupted, NUM_AGENTS)
-        frame = {}
-        for behavior, seats in zip(self.behaviors, self._seats, strict=True):
-            last = seats[seat_ended[seats]]
-            seat = np.concatenate([last, seats])
-            done = np.arange(len(seat)) < len(last)
-            # The reward of an ended seat belongs to its last row; its new episode begins with none.
-            first_reward = np.where(seat_ended[seats], np.float32(0.0), reward[seats])
-            frame[behavior.id] = self._rows(
-                seat,
-                np.concatenate([final_obs[last], obs[seats]]),
-                np.concatenate([reward[last], first_reward]),
-                done,
-                done & seat_interrupted[seat],
-            )
-        return frame
-
-    def _rows(
-        self,
-        seat: NDArray[np.int64],
-        obs: NDArray[np.float32],
-        reward: NDArray[np.float32],
-        done: NDArray[np.bool_] | None = None,
-        interrupted: NDArray[np.bool_] | None = None,
-    ) -> Rows:
-        group = None if self._group is None else self._group[seat]
-        return Rows(seat, (obs,), reward, done, interrupted, group)
 
     def _by_seat(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         return obs.reshape(self.num_seats, -1)

@@ -5,6 +5,7 @@ agents.
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from mlagents_marl_plugin.player.scenes.tennis import ACTION_SIZE, FRAME_SIZE, T
 from mlagents_marl_plugin.player.side_channels import Statistic
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser, _arguments: Sequence[str]) -> None:
     """Declare what a user may change about the scene."""
     defaults = TennisOptions()
     options = parser.add_argument_group("options of Tennis")

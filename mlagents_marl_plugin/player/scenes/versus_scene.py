@@ -1,6 +1,7 @@
 """Competitive Tennis as a scene. Seat ``2 * area`` is A (left, team 0), ``2 * area + 1`` is B (right, team 1)."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from mlagents_marl_plugin.player.side_channels import EnvironmentParameters, Sta
 GRAVITY_RANGE, SCALE_RANGE = (6.0, 20.0), (0.2, 5.0)
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser, _arguments: Sequence[str]) -> None:
     """Declare what a user may change about the scene."""
     defaults = VersusOptions()
     options = parser.add_argument_group("options of TennisVersus")

@@ -1,0 +1,82 @@
+"""One PettingZoo ParallelEnv, of whatever version: its two ways to reset, to step and to name its spaces."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class AreaStep(NamedTuple):
+    """What a step brought; of agents that are not in a mapping nothing is known."""
+
+    obs: Mapping[str, Any]
+    reward: Mapping[str, float]
+    terminated: Mapping[str, bool]
+    truncated: Mapping[str, bool]
+    info: Mapping[str, Any]
+
+
+class ParallelArea:
+    """Speaks to one environment.
+
+    Old versions return ``obs`` from ``reset`` and a single ``done`` from ``step``, which counts as an
+    interruption where the info says ``TimeLimit.truncated``; new ones return infos and two flags.
+    """
+
+    def __init__(self, env: Any, source: str) -> None:
+        missing = [name for name in ("possible_agents", "reset", "step") if not hasattr(env, name)]
+        if missing:
+            raise ValueError(
+                f"--parallel-env {source}: expected a factory of a PettingZoo ParallelEnv, got "
+                f"{type(env).__name__} without {', '.join(missing)}; wrap an AEC environment with PettingZoo's "
+                "aec_to_parallel"
+            )
+        self._env = env
+        self._seed: int | None = None
+        self.possible_agents = [str(agent) for agent in env.possible_agents]
+
+    @property
+    def agents(self) -> list[str]:
+        """Who lives."""
+        return [str(agent) for agent in self._env.agents]
+
+    def space(self, kind: str, agent: str) -> Any:
+        """``kind`` is ``observation`` or ``action``."""
+        method: Callable[[str], Any] | None = getattr(self._env, f"{kind}_space", None)
+        return getattr(self._env, f"{kind}_spaces")[agent] if method is None else method(agent)
+
+    def seed(self, seed: int) -> None:
+        """Of the next ``reset``."""
+        self._seed = seed
+
+    def reset(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """First observations and infos."""
+        if self._seed is None:
+            answer = self._env.reset()
+        elif _takes(self._env.reset, "seed"):
+            answer = self._env.reset(seed=self._seed)
+        else:
+            if hasattr(self._env, "seed"):
+                self._env.seed(self._seed)
+            answer = self._env.reset()
+        self._seed = None
+        return answer if isinstance(answer, tuple) else (answer, {})
+
+    def step(self, actions: Mapping[str, Any]) -> AreaStep:
+        answer = self._env.step(actions)
+        if len(answer) == 5:
+            return AreaStep(*answer)
+        obs, reward, done, info = answer
+        late = {agent: bool(info.get(agent, {}).get("TimeLimit.truncated", False)) for agent in done}
+        ended = {agent: bool(done[agent]) and not late[agent] for agent in done}
+        return AreaStep(
+            obs, reward, ended, {agent: bool(done[agent]) and late[agent] for agent in done}, info
+        )
+
+    def close(self) -> None:
+        if hasattr(self._env, "close"):
+            self._env.close()
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
