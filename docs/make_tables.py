@@ -13,16 +13,10 @@ from pathlib import Path
 import attr
 
 from mlagents_marl_plugin.adapter import settings
-from mlagents_marl_plugin.algorithms import maddpg_config
+from mlagents_marl_plugin.algorithms import ALGORITHMS, maddpg_config, qmix_config
 
 DOCS = Path(__file__).resolve().parent
-PRESETS = {
-    "maddpg": settings.MaddpgSettings,
-    "matd3": settings.Matd3Settings,
-    "iddpg": settings.IddpgSettings,
-    "maddpg_shared": settings.MaddpgSharedSettings,
-    "matd3_shared": settings.Matd3SharedSettings,
-}
+PAGES = {"maddpg": maddpg_config.MaddpgConfig, "qmix": qmix_config.QmixConfig}
 
 
 def field_texts(cls: type) -> dict[str, str]:
@@ -39,17 +33,15 @@ def field_texts(cls: type) -> dict[str, str]:
     return texts
 
 
-def table(cls: type) -> list[str]:
-    """Markdown rows: field, default (and where presets differ), meaning."""
-    base = PRESETS["maddpg"]
+def table(cls: type, family: str) -> list[str]:
+    """Markdown rows: field, default (and where the family's presets differ), meaning."""
+    learner, base = ALGORITHMS[family].learner, settings.SCHEMAS[family]
+    presets = [name for name, algorithm in ALGORITHMS.items() if algorithm.learner is learner]
     rows = ["| field | default | meaning |", "| --- | --- | --- |"]
     for field, text in field_texts(cls).items():
         default = _shown(base, field)
-        others = {
-            name: _shown(preset, field)
-            for name, preset in PRESETS.items()
-            if _shown(preset, field) != default
-        }
+        shown = {name: _shown(settings.SCHEMAS[name], field) for name in presets}
+        others = {name: value for name, value in shown.items() if value != default}
         differing = "".join(f"; {name}: {value}" for name, value in others.items())
         rows.append(f"| `{field}` | {default}{differing} | {text} |")
     return rows
@@ -76,13 +68,15 @@ def fill(page: Path, tables: dict[str, list[str]]) -> str:
 
 def main() -> int:
     """See the module's text."""
-    page = DOCS / "algorithms" / "maddpg.md"
-    tables = {"config": table(maddpg_config.MaddpgConfig), "group": table(settings.GroupSettings)}
-    new = fill(page, tables)
-    if "--check" in sys.argv:
-        return int(new != page.read_text(encoding="utf-8"))
-    page.write_text(new, encoding="utf-8")
-    return 0
+    differing = False
+    for family, config in PAGES.items():
+        page = DOCS / "algorithms" / f"{family}.md"
+        tables = {"config": table(config, family), "group": table(settings.GroupSettings, family)}
+        new = fill(page, tables)
+        differing |= new != page.read_text(encoding="utf-8")
+        if "--check" not in sys.argv:
+            page.write_text(new, encoding="utf-8")
+    return int(differing and "--check" in sys.argv)
 
 
 if __name__ == "__main__":

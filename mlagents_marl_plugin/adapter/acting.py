@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core import actions
+from mlagents_marl_plugin.core.epsilon_greedy import EpsilonGreedy
 from mlagents_marl_plugin.core.exploration import Explorer
 from mlagents_marl_plugin.core.networks import DecentralisedActor
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
@@ -52,29 +53,26 @@ class Acting(Protocol):
 
 
 class ExploringActing:
-    """Deterministic actors: what they choose, with exploration on top while training."""
+    """Deterministic actors and action values: what they choose, with exploration on top while training."""
 
     def __init__(
         self,
         actor: DecentralisedActor,
         layout: ActionLayout,
         device: torch.device,
-        explorer: Explorer | None,
-        generator: torch.Generator,
+        explorer: Explorer | EpsilonGreedy | None,
         step: Callable[[], int],
     ):
         """
         Args:
             actor: the one that learns; a copy of it acts.
             explorer: None to act greedily.
-            generator: on ``device``, for the draws of discrete choices.
             step: the trainer's step, which exploration fades by.
         """
         self.device = device
         self.copy = actor.acting_copy(device)
         self.layout = layout
         self.explorer = explorer
-        self.generator = generator
         self.step = step
 
     def swap(self, actor: DecentralisedActor) -> None:
@@ -88,8 +86,7 @@ class ExploringActing:
         raw = self.copy.forward_rows(obs, slots.to(self.device))
         if self.explorer is None:
             return Decision(actions.mode(self.layout, raw, allowed).cpu(), None)
-        drawn = actions.sample(self.layout, raw, allowed, self.generator)
-        return Decision(self.explorer.explore(drawn, allowed, members, self.step()).cpu(), None)
+        return Decision(self.explorer.act(raw, allowed, members, self.step()).cpu(), None)
 
     def reset(self, members: Tensor) -> None:
         """See `Acting`."""

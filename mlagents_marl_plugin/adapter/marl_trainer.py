@@ -31,7 +31,7 @@ from mlagents_marl_plugin.adapter.restarts import on_restart
 from mlagents_marl_plugin.adapter.roster import Departure, Roster
 from mlagents_marl_plugin.adapter.saving import Saving
 from mlagents_marl_plugin.adapter.scores import ScoreBoard
-from mlagents_marl_plugin.adapter.settings import check_slots, check_supported
+from mlagents_marl_plugin.adapter.settings import check_actions, check_slots, check_supported
 from mlagents_marl_plugin.adapter.specs import role_from_behavior
 from mlagents_marl_plugin.adapter.staging import StagingTable
 from mlagents_marl_plugin.adapter.store import Rewards
@@ -118,7 +118,8 @@ class MarlTrainer(RLTrainer):
     def create_policy(
         self, parsed_behavior_id: BehaviorIdentifiers, behavior_spec: BehaviorSpec
     ) -> MarlPolicy:
-        role_from_behavior(self.brain_name, behavior_spec, 1)
+        role = role_from_behavior(self.brain_name, behavior_spec, 1)
+        check_actions(self.brain_name, self.algorithm, self.hyperparameters, role.action)
         self.specs[parsed_behavior_id.behavior_id] = behavior_spec
         return MarlPolicy(
             self.seed,

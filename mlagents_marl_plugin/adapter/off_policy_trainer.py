@@ -10,7 +10,7 @@ from mlagents_envs.timers import timed
 from mlagents_marl_plugin.adapter.acting import ExploringActing
 from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
 from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards
-from mlagents_marl_plugin.core.exploration import ExplorationSchedule, Explorer
+from mlagents_marl_plugin.core.exploration import Explorer
 from mlagents_marl_plugin.core.replay import Replay
 
 logger = get_logger(__name__)
@@ -34,15 +34,8 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def _make_acting(self, generator: torch.Generator) -> ExploringActing:
         hyper, layout, explorer = self.hyperparameters, self.spec.roles[0].action, None
         if self.is_training and not self.trainer_settings.network_settings.deterministic:
-            schedule = ExplorationSchedule(
-                hyper.noise_scale, hyper.noise_floor, hyper.noise_decay, hyper.random_steps
-            )
-            explorer = Explorer(
-                layout, hyper.noise_type, schedule, generator, hyper.epsilon, hyper.noise_theta
-            )
-        return ExploringActing(
-            self.learner.actor, layout, generator.device, explorer, generator, lambda: self._step
-        )
+            explorer = hyper.make_explorer(layout, generator)
+        return ExploringActing(self.learner.actor, layout, generator.device, explorer, lambda: self._step)
 
     def _make_store(self, rewards: Rewards) -> ReplayStore:
         generator = torch.Generator(device=self.device).manual_seed(self.seed + 2)
@@ -111,17 +104,15 @@ class OffPolicyMarlTrainer(MarlTrainer):
         assert self.replay is not None
         shown = {f"Replay/{name.replace('_', ' ').title()}": n for name, n in self.replay.metrics().items()}
         explorer = self.acting.explorer
-        if explorer is not None:
-            shown["Policy/Noise Scale"] = explorer.schedule.scale_at(self._step) + explorer.nudge
-        fraction = self.learning_rate_fraction()
-        shown["Policy/Learning Rate"] = self.hyperparameters.learning_rate * fraction
-        shown["Policy/Critic Learning Rate"] = self.hyperparameters.critic_learning_rate * fraction
+        strengths = {} if explorer is None else explorer.figures(self._step)
+        for name, value in (strengths | self.learner.scheduled()).items():
+            shown[f"Policy/{name.replace('_', ' ').title()}"] = value
         return shown
 
     def look_at(self, measured: dict[str, torch.Tensor]) -> None:
         """Warn once when an actor gets no gradient any more, and shake it if the YAML asks for that."""
         if "updates_without_gradient" not in measured:
-            return  # critics may be updated before actors are for the first time
+            return  # action values have no actors, and critics may be updated before them for the first time
         self._watch_gradient(
             measured["updates_without_gradient"].tolist(), measured["saturated_share"].tolist()
         )
@@ -129,7 +120,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def _watch_gradient(self, without: list[float], saturated: list[float]) -> None:
         stuck = [slot for slot, updates in enumerate(without) if updates >= STUCK_UPDATES]
         nudge = self.hyperparameters.saturation_nudge if stuck else 0.0
-        if self.acting.explorer is not None:
+        if isinstance(self.acting.explorer, Explorer):
             self.acting.explorer.nudge = nudge
         if stuck and not self._stuck:
             slot = stuck[0]

@@ -9,8 +9,9 @@ from mlagents.trainers.settings import HyperparamSettings, RewardSignalType, Tra
 
 from mlagents_marl_plugin.adapter.grouping import Grouping
 from mlagents_marl_plugin.adapter.strict import strict_fields
-from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.algorithms import ALGORITHMS, Algorithm
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.types import ActionLayout
 
 
 class SlotsBy(Enum):
@@ -131,6 +132,22 @@ def check_slots(behavior_name: str, hyperparameters: Any, members: tuple[int, ..
         f"order if the order of agent ids within a group always means the same, or give the agents "
         f"different team ids"
     )
+
+
+def check_actions(
+    behavior_name: str, algorithm: Algorithm, hyperparameters: Any, action: ActionLayout
+) -> None:
+    """Refuse continuous actions where the algorithm values choices and nothing says how to cut values into them.
+
+    Raises:
+        TrainerConfigError: naming the field.
+    """
+    if action.continuous and not algorithm.supports_continuous and not hyperparameters.discretise:
+        raise TrainerConfigError(
+            f"behaviors.{behavior_name}.hyperparameters.discretise: expected at least 2 for a behavior with "
+            f"{action.continuous} continuous actions, got 0; set discretise: 3 to choose among 3 values of "
+            f"each, or use maddpg, matd3 or mappo"
+        )
 
 
 def check_supported(behavior_name: str, settings: TrainerSettings) -> None:

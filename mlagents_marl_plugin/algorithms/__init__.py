@@ -23,6 +23,13 @@ from mlagents_marl_plugin.algorithms.mappo import (
     MappoLearner,
     MappoSharedConfig,
 )
+from mlagents_marl_plugin.algorithms.qmix import (
+    IqlConfig,
+    IqlSharedConfig,
+    QmixConfig,
+    QmixLearner,
+    VdnConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Algorithm:
         ..., Any
     ]  # (spec, config, *, hidden_units, num_layers, normalize, discount, device, seed)
     data_regime: str  # "off_policy": batches from a replay; "on_policy": what was just played
-    supports_continuous: bool
+    supports_continuous: bool  # without being told to cut values into choices (``discretise``)
     supports_discrete: bool
     paper: str
 
@@ -52,12 +59,17 @@ def _mappo(config: type, paper: str) -> Algorithm:
     return Algorithm(config, MappoLearner, "on_policy", True, True, paper)
 
 
+def _qmix(config: type, paper: str) -> Algorithm:
+    return Algorithm(config, QmixLearner, "off_policy", False, True, paper)
+
+
 _MADDPG = "https://arxiv.org/abs/1706.02275"
 _MATD3 = "https://arxiv.org/abs/1910.01465"
 _MAPPO = "https://arxiv.org/abs/2103.01955"
 _IPPO = "https://arxiv.org/abs/2011.09533"
 _MAA2C = "https://arxiv.org/abs/2006.07869"
 _IA2C = "https://arxiv.org/abs/1602.01783"
+_IQL = "https://arxiv.org/abs/1511.08779"
 
 ALGORITHMS: dict[str, Algorithm] = {
     "maddpg": _maddpg(MaddpgConfig, _MADDPG),
@@ -73,4 +85,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "maa2c_shared": _mappo(Maa2cSharedConfig, _MAA2C),
     "ia2c": _mappo(Ia2cConfig, _IA2C),
     "ia2c_shared": _mappo(Ia2cSharedConfig, _IA2C),
+    "qmix": _qmix(QmixConfig, "https://arxiv.org/abs/1803.11485"),
+    "vdn": _qmix(VdnConfig, "https://arxiv.org/abs/1706.05296"),
+    "iql": _qmix(IqlConfig, _IQL),
+    "iql_shared": _qmix(IqlSharedConfig, _IQL),
 }

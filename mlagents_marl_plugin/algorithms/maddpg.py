@@ -84,6 +84,7 @@ class MaddpgLearner:
         self._seed = seed
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._updates = 0
+        self._rate_fraction = 1.0
         self._last_critic: CriticStep | None = None
         self._last_actor: ActorStep | None = None
         columns = [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
@@ -128,8 +129,17 @@ class MaddpgLearner:
 
     def set_learning_rate_fraction(self, fraction: float) -> None:
         """Scale both learning rates, ``fraction`` in [0, 1]."""
+        self._rate_fraction = fraction
         self._actor_optimiser.set_learning_rate_fraction(fraction)
         self._critic_optimiser.set_learning_rate_fraction(fraction)
+
+    def scheduled(self) -> dict[str, float]:
+        """What the schedule has come to: ``learning_rate`` and ``critic_learning_rate``."""
+        rates = {
+            "learning_rate": self.config.learning_rate,
+            "critic_learning_rate": self.config.critic_learning_rate,
+        }
+        return {name: rate * self._rate_fraction for name, rate in rates.items()}
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
@@ -164,9 +174,9 @@ class MaddpgLearner:
         raw = self.actor(joint, self.spec, self._batch_norm_rows(batch.agent_mask))
         weight = mean_weight(self.spec, batch.agent_mask, config.share_actor, one_network=False)
         own, pullbacks = self._own_actions(raw, batch)
-        q = self.critic.with_own_action(joint, own)  # [B, N]
+        q = self.critic.with_own_action(joint, own).squeeze(0)  # [1, B, N] -> [B, N]
         of_raw = []
-        for i, of_own in enumerate(self.critic.own_action_gradient(-weight)):
+        for i, of_own in enumerate(self.critic.own_action_gradient(-weight.unsqueeze(0))):
             strength = 2.0 * config.logit_regularisation / raw[i].shape[-1]
             of_size = weight[:, self.spec.slots(i)].unsqueeze(-1)  # [B, N] -> [B, n, 1]
             of_raw.append(pullbacks[i](of_own).addcmul_(raw[i], of_size, value=strength))

@@ -1,12 +1,14 @@
 """Settings of the MADDPG family. Ranges stand under each field and are checked when an object is made."""
 
 import attrs
+import torch
 
-from mlagents_marl_plugin.core.exploration import NoiseType
+from mlagents_marl_plugin.core.exploration import ExplorationSchedule, Explorer, NoiseType
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import RewardSharing
+from mlagents_marl_plugin.core.types import ActionLayout
 
 
 @attrs.define(slots=False)
@@ -182,6 +184,13 @@ class MaddpgConfig:
         for field, (holds, rule, remedy) in rules.items():
             if not holds:
                 raise ValueError(f"{field}: expected {rule}, got {getattr(self, field)}; {remedy}")
+
+    def make_explorer(self, layout: ActionLayout, generator: torch.Generator) -> Explorer:
+        """How agents with these actions explore; ``generator`` is where they act."""
+        schedule = ExplorationSchedule(
+            self.noise_scale, self.noise_floor, self.noise_decay, self.random_steps
+        )
+        return Explorer(layout, self.noise_type, schedule, generator, self.epsilon, self.noise_theta)
 
 
 @attrs.define(slots=False)

@@ -2,8 +2,8 @@
 
 They read a joint input [B, I], the joint observation followed by the joint action, both normalised and 0 for
 absent slots. They give the value of every slot from ``C`` twins (1, or 2 for clipped double Q-learning), and
-can say what it would be if slot i alone acted otherwise, which is what a deterministic policy gradient
-differentiates.
+can say what it would be if slot i alone acted otherwise, which is what the gradient of a policy needs; ``D`` of the
+twins are asked that (the first one is enough for TD3, soft actor-critic takes the smaller of both).
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Critic(Protocol):
         """Differentiate the last call by the critics' parameters, given the loss's gradient [C, B, N] by Q."""
 
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
-        """Q of every slot if it alone acted otherwise, by the first twin, [B, N].
+        """Q of every slot if it alone acted otherwise, by the first ``num_asked`` twins, [D, B, N].
 
         Args:
             joint: [B, I], with what everybody did.
@@ -44,7 +44,7 @@ class Critic(Protocol):
         """
 
     def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
-        """Differentiate the last `with_own_action` by ``own``, given the loss's gradient [B, N] by its result.
+        """Differentiate the last `with_own_action` by ``own``, given the loss's gradient [D, B, N] by its result.
 
         Slot i's value has a gradient into slot i's action only. The critic's parameters get none.
         """
@@ -62,12 +62,15 @@ class CentralisedCritic:
     Source: Lowe et al. 2017, section 4, https://arxiv.org/abs/1706.02275
     """
 
-    def __init__(self, spec: GroupSpec, sharing: Sharing, num_twins: int, net: StackedMlp) -> None:
+    def __init__(
+        self, spec: GroupSpec, sharing: Sharing, num_twins: int, net: StackedMlp, num_asked: int = 1
+    ) -> None:
         self.spec = spec
         self.sharing = sharing
         self.num_twins = num_twins
+        self.num_asked = num_asked
         self.nets = [net]
-        self._first_twin = net.frozen(net.num_networks // num_twins)
+        self._asked = net.frozen(num_asked * (net.num_networks // num_twins))
         self._own_actions = _own_actions(spec)
         self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
         self._widest_action = max(role.action.size for role in spec.roles)
@@ -85,6 +88,7 @@ class CentralisedCritic:
         normalisation: LayerNormalisation,
         device: torch.device,
         generator: torch.Generator,
+        num_asked: int = 1,
     ) -> "CentralisedCritic":
         """New critics."""
         num_inputs = spec.obs_size + spec.action_size + sharing.id_size(spec.num_slots)
@@ -92,10 +96,12 @@ class CentralisedCritic:
             num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
         num_networks = num_twins * sharing.num_networks(spec.num_slots)
-        return cls(spec, sharing, num_twins, StackedMlp.create(shape, num_networks, device, generator))
+        net = StackedMlp.create(shape, num_networks, device, generator)
+        return cls(spec, sharing, num_twins, net, num_asked)
 
     def target_copy(self) -> "CentralisedCritic":
-        return CentralisedCritic(self.spec, self.sharing, self.num_twins, self.nets[0].target_copy())
+        net = self.nets[0].target_copy()
+        return CentralisedCritic(self.spec, self.sharing, self.num_twins, net, self.num_asked)
 
     def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
         net, num_twins = self.nets[0], self.num_twins
@@ -111,23 +117,24 @@ class CentralisedCritic:
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         if self.sharing is Sharing.SEPARATE:
             change, weight = self._change(joint, own)
-            q = self._first_twin(joint.expand(self.spec.num_slots, -1, -1), None, change, weight)  # [N, B, 1]
-            return q.squeeze(-1).t()
+            q = self._asked(joint.expand(len(weight), -1, -1), None, change, weight)  # [D*N, B, 1]
+            return q.view(self.num_asked, self.spec.num_slots, -1).transpose(1, 2)
         per_slot = self._from_each_side(joint)
         for i, (slots, place) in enumerate(self._own_actions):
             per_slot[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
-        return _values(self._first_twin, self.sharing, 1, per_slot, None).squeeze(0)
+        return _values(self._asked, self.sharing, self.num_asked, per_slot, None)
 
     def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
-        of_hidden = self._first_twin.backward(_network_gradient(self.sharing, gradient.unsqueeze(0)))
+        of_hidden = self._asked.backward(_network_gradient(self.sharing, gradient))
         if self.sharing is Sharing.SEPARATE:
+            of_hidden = of_hidden.unflatten(0, (self.num_asked, -1))  # [D, N, B, H]
             return [
-                torch.bmm(of_hidden[slots], weight).transpose(0, 1)  # [n, B, A] -> [B, n, A]
+                _added(torch.matmul(of_hidden[:, slots], weight)).transpose(0, 1)  # [D, n, B, A] -> [B, n, A]
                 for (slots, _), weight in zip(self._own_actions, self._own_weights, strict=True)
             ]
-        of_hidden = self.sharing.slot_rows(of_hidden, self.spec.num_slots)  # [B, N, H]
+        of_hidden = of_hidden.unflatten(1, (-1, self.spec.num_slots))  # [D, B, N, H]
         return [
-            torch.matmul(of_hidden[:, slots], weight.squeeze(0))
+            _added(torch.matmul(of_hidden[:, :, slots], weight))
             for (slots, _), weight in zip(self._own_actions, self._own_weights, strict=True)
         ]
 
@@ -140,7 +147,7 @@ class CentralisedCritic:
         return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
 
     def _change(self, joint: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Change of every slot's own action [N, B, A], and the first layer's weights for it [N, H, A].
+        """Change of every slot's own action [D*N, B, A], and the first layer's weights for it [D*N, H, A].
 
         The N inputs that a slot's own action makes of a joint input differ in a few columns; only these are
         multiplied for each slot.
@@ -149,30 +156,41 @@ class CentralisedCritic:
         for i, (_, place) in enumerate(self._own_actions):
             change = own[i] - joint[:, place].unflatten(1, own[i].shape[1:])  # [B, n, A]
             changes.append(_widened(change, self._widest_action).transpose(0, 1))
-        weights = [_widened(weight, self._widest_action) for weight in self._own_weights]
-        if len(changes) == 1:
-            return changes[0], weights[0]
-        return torch.cat(changes), torch.cat(weights)
+        weights = [_widened(weight, self._widest_action) for weight in self._own_weights]  # [D, n, H, A]
+        change = changes[0] if len(changes) == 1 else torch.cat(changes)
+        if self.num_asked > 1:
+            change = change.repeat(self.num_asked, 1, 1)
+        return change, (weights[0] if len(weights) == 1 else torch.cat(weights, 1)).flatten(0, 1)
 
     def _own_weight(self, role: int) -> Tensor:
-        """View of the first layer's weights for a role's own actions, [n, H, A] if separate, else [1, H, A]."""
-        (slots, place), weight = self._own_actions[role], self._first_twin.part("0.weight")
+        """View of the first layer's weights for a role's own actions, [D, n, H, A] if separate, else [D, 1, H, A]."""
+        (slots, place), weight = self._own_actions[role], self._asked.part("0.weight")
         if self.sharing is not Sharing.SEPARATE:
-            return weight[:, :, place.start : place.start + self.spec.roles[role].action.size]
-        by_slot = weight[slots, :, place].unflatten(-1, (self.spec.roles[role].num_slots, -1))  # [n, H, n, A]
-        own: Tensor = by_slot.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [H, A, n] -> [n, H, A]
+            own_first = slice(place.start, place.start + self.spec.roles[role].action.size)
+            return weight[:, None, :, own_first]
+        by_twin = weight.unflatten(0, (self.num_asked, -1))[:, slots, :, place]
+        by_slot = by_twin.unflatten(-1, (self.spec.roles[role].num_slots, -1))  # [D, n, H, n, A]
+        own: Tensor = by_slot.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)  # [D, H, A, n] -> [D, n, H, A]
         return own
 
 
 class IndependentCritic:
     """Every slot's critic sees its own observation and action only, ``Q_i(o_i, a_i)``; a stack per role."""
 
-    def __init__(self, spec: GroupSpec, sharing: Sharing, num_twins: int, nets: Sequence[StackedMlp]) -> None:
+    def __init__(
+        self,
+        spec: GroupSpec,
+        sharing: Sharing,
+        num_twins: int,
+        nets: Sequence[StackedMlp],
+        num_asked: int = 1,
+    ) -> None:
         self.spec = spec
         self.sharing = sharing
         self.num_twins = num_twins
+        self.num_asked = num_asked
         self.nets = list(nets)
-        self._first_twin = [net.frozen(net.num_networks // num_twins) for net in nets]
+        self._asked = [net.frozen(num_asked * (net.num_networks // num_twins)) for net in nets]
 
     @classmethod
     def create(
@@ -184,6 +202,7 @@ class IndependentCritic:
         normalisation: LayerNormalisation,
         device: torch.device,
         generator: torch.Generator,
+        num_asked: int = 1,
     ) -> "IndependentCritic":
         """New critics."""
         nets = []
@@ -192,11 +211,11 @@ class IndependentCritic:
             shape = MlpShape(num_inputs, hidden, 1, normalisation)
             num_networks = num_twins * sharing.num_networks(role.num_slots)
             nets.append(StackedMlp.create(shape, num_networks, device, generator))
-        return cls(spec, sharing, num_twins, nets)
+        return cls(spec, sharing, num_twins, nets, num_asked)
 
     def target_copy(self) -> "IndependentCritic":
         nets = [net.target_copy() for net in self.nets]
-        return IndependentCritic(self.spec, self.sharing, self.num_twins, nets)
+        return IndependentCritic(self.spec, self.sharing, self.num_twins, nets, self.num_asked)
 
     def __call__(self, joint: Tensor, row_weight: Tensor | None = None) -> Tensor:
         action = joint[:, self.spec.obs_size :]
@@ -208,15 +227,16 @@ class IndependentCritic:
             net.backward(_network_gradient(self.sharing, gradient[..., self.spec.slots(i)]))
 
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
-        return self._role_values(self._first_twin, 1, joint, own, None).squeeze(0)
+        return self._role_values(self._asked, self.num_asked, joint, own, None)
 
     def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
         gradients = []
-        for i, (net, role) in enumerate(zip(self._first_twin, self.spec.roles, strict=True)):
-            of_role = gradient[:, self.spec.slots(i)].unsqueeze(0)  # [1, B, n]
-            of_hidden = net.backward(_network_gradient(self.sharing, of_role))  # [K, R, H]
+        for i, (net, role) in enumerate(zip(self._asked, self.spec.roles, strict=True)):
+            of_role = gradient[..., self.spec.slots(i)]  # [D, B, n]
+            of_hidden = net.backward(_network_gradient(self.sharing, of_role))  # [D*K, R, H]
             own_weight = net.part("0.weight")[:, :, role.obs_size : role.obs_size + role.action.size]
-            gradients.append(self.sharing.slot_rows(torch.bmm(of_hidden, own_weight), role.num_slots))
+            of_own = torch.bmm(of_hidden, own_weight).unflatten(0, (self.num_asked, -1))
+            gradients.append(self.sharing.slot_rows(_added(of_own), role.num_slots))
         return gradients
 
     def _role_values(
@@ -253,6 +273,11 @@ def _network_gradient(sharing: Sharing, gradient: Tensor) -> Tensor:
     if sharing is Sharing.SEPARATE:
         return gradient.transpose(1, 2).flatten(0, 1).unsqueeze(-1)
     return gradient.flatten(1).unsqueeze(-1)
+
+
+def _added(by_twin: Tensor) -> Tensor:
+    """Sum over twins, [D, ...] -> [...]."""
+    return by_twin[0] if len(by_twin) == 1 else by_twin.sum(0)
 
 
 def _own_actions(spec: GroupSpec) -> list[tuple[slice, slice]]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.actions import uniform
+from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.types import ActionLayout
 
 
@@ -220,6 +220,15 @@ class Explorer:
         else:
             self._noise = OrnsteinUhlenbeck(generator, theta)
 
+    def act(self, raw: Tensor, allowed: Tensor, member: Tensor, step: int) -> Tensor:
+        """A draw from the policy (`actions.sample` of ``raw`` [R, layout.size]), which then explores."""
+        drawn = actions.sample(self._layout, raw, allowed, self._generator)
+        return self.explore(drawn, allowed, member, step)
+
+    def figures(self, step: int) -> dict[str, float]:
+        """``noise_scale`` at a step."""
+        return {"noise_scale": self.schedule.scale_at(step) + self.nudge}
+
     def explore(self, encoded: Tensor, allowed: Tensor, member: Tensor, step: int) -> Tensor:
         """Actions that explore.
 
@@ -250,7 +259,9 @@ class Explorer:
         return explored
 
     def _uniform(self, encoded: Tensor, allowed: Tensor) -> Tensor:
-        return uniform(self._layout, allowed, tuple(encoded.shape[:1]), self._generator, encoded.device)
+        return actions.uniform(
+            self._layout, allowed, tuple(encoded.shape[:1]), self._generator, encoded.device
+        )
 
     def reset(self, member: Tensor) -> None:
         """A new episode begins for the members [R]."""

@@ -46,6 +46,9 @@ class OffPolicyLearner(Protocol):
             fraction: in [0, 1].
         """
 
+    def scheduled(self) -> dict[str, float]:
+        """What the schedule has come to, by the name of the setting."""
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on: tensors on the CPU, numbers and plain containers."""
 

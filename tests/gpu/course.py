@@ -66,8 +66,10 @@ def played(spec: GroupSpec, seed: int = 0) -> Played:
 
 
 def learner_of(name: str, spec: GroupSpec, device: torch.device, **config: Any) -> Any:
-    """A new learner with normalised observations."""
+    """A new learner with normalised observations; continuous actions are cut into choices where they have to be."""
     algorithm = ALGORITHMS[name]
+    if not algorithm.supports_continuous:
+        config = {"discretise": 3, **config}
     return algorithm.learner(
         spec,
         algorithm.config(**{"batch_size": 32, **config}),

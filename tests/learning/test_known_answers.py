@@ -59,9 +59,11 @@ def learnt(name: str, layout: ActionLayout, num_updates: int, shuffled: bool = F
     """How far the slot that is furthest off got: its mean first action, or how often it takes choice 1."""
     spec, replay = experience(layout, shuffled)
     algorithm = ALGORITHMS[name]
+    # As many values as there are choices below.
+    cut = {"discretise": 10} if layout.continuous and not algorithm.supports_continuous else {}
     learner = algorithm.learner(
         spec,
-        algorithm.config(batch_size=64),
+        algorithm.config(batch_size=64, **cut),
         hidden_units=32,
         num_layers=2,
         normalize=False,

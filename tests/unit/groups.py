@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec
+from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec, RolloutBatch
 
 CPU = torch.device("cpu")
 CONTINUOUS = ActionLayout(2)
@@ -50,4 +50,25 @@ def random_batch(spec: GroupSpec, batch_size: int = 16, seed: int = 0) -> Batch:
         next_obs=torch.randn(batch_size, spec.obs_size, generator=generator),
         next_allowed=torch.ones(batch_size, spec.allowed_size),
         next_agent_mask=here.clone(),
+    )
+
+
+def random_rollout(spec: GroupSpec, num_rows: int = 24, seed: int = 0) -> RolloutBatch:
+    """Three lanes of steps, everybody there, everything permitted; about one step in eight ends a lane."""
+    generator, num_lanes = torch.Generator().manual_seed(seed), 3
+    here = torch.ones(num_rows + num_lanes, spec.num_slots)
+    shape = (num_rows, spec.num_slots)
+    terminated = (torch.rand(shape, generator=generator) < 0.1).float()
+    return RolloutBatch(
+        obs=torch.randn(num_rows + num_lanes, spec.obs_size, generator=generator),
+        agent_mask=here,
+        action=random_action(spec, num_rows, generator),
+        allowed=torch.ones(num_rows, spec.allowed_size),
+        log_prob=-torch.rand(shape, generator=generator),
+        acted=here[:num_rows].clone(),
+        value_mask=here[:num_rows].clone(),
+        reward=torch.randn(shape, generator=generator),
+        terminated=terminated,
+        cut=torch.maximum(terminated.amax(1), (torch.rand(num_rows, generator=generator) < 0.05).float()),
+        successor=torch.arange(num_lanes, num_rows + num_lanes),
     )

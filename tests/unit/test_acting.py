@@ -28,7 +28,7 @@ def acting(
     if scale is not None:
         schedule = ExplorationSchedule(scale, 0.0, 0.5, random_steps)
         explorer = Explorer(LAYOUT, NoiseType.GAUSSIAN, schedule, generator)
-    return ExploringActing(learned.actor, LAYOUT, CPU, explorer, generator, lambda: step)
+    return ExploringActing(learned.actor, LAYOUT, CPU, explorer, lambda: step)
 
 
 def ask(act: ExploringActing, rows: int = 6, allowed: torch.Tensor | None = None) -> torch.Tensor:

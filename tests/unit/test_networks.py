@@ -43,9 +43,10 @@ def make_critic(
     centralised: bool = True,
     num_twins: int = 1,
     norm: LayerNormalisation = LayerNormalisation.NONE,
+    num_asked: int = 1,
 ) -> Critic:
     kind = CentralisedCritic if centralised else IndependentCritic
-    critic: Critic = kind.create(spec, sharing, num_twins, (16, 16), norm, CPU, generator())
+    critic: Critic = kind.create(spec, sharing, num_twins, (16, 16), norm, CPU, generator(), num_asked)
     for net in critic.nets:  # the small last layer would hide what the others do
         net.part("2.weight").mul_(100.0)
     return critic
@@ -304,35 +305,38 @@ def test_only_a_centralised_critic_sees_the_others(sharing: Sharing, centralised
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("centralised", [True, False])
-@pytest.mark.parametrize("num_twins", [1, 2])
+@pytest.mark.parametrize(("num_twins", "num_asked"), [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_slots_own_action_is_replaced_for_its_own_value_only(
-    sharing: Sharing, centralised: bool, num_twins: int, norm: LayerNormalisation
+    sharing: Sharing, centralised: bool, num_twins: int, num_asked: int, norm: LayerNormalisation
 ) -> None:
     spec = two_roles()
-    critic, joint = make_critic(spec, sharing, centralised, num_twins, norm), joint_input(spec)
+    critic, joint = make_critic(spec, sharing, centralised, num_twins, norm, num_asked), joint_input(spec)
     other = joint_input(spec, seed=1)[:, spec.obs_size :]
     own = [spec.role_action(other, i) for i in range(2)]
     q = critic.with_own_action(joint, own)
+    assert q.shape == (num_asked, 7, 3)
     slot = 0
     for i, role in enumerate(spec.roles):
         for k in range(role.num_slots):
             replaced = joint.clone()
             spec.role_action(replaced[:, spec.obs_size :], i)[:, k] = own[i][:, k]
-            torch.testing.assert_close(q[:, slot], critic(replaced)[0, :, slot], rtol=1e-4, atol=1e-5)
+            expected = critic(replaced)[:num_asked, :, slot]
+            torch.testing.assert_close(q[..., slot], expected, rtol=1e-4, atol=1e-5)
             slot += 1
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("centralised", [True, False])
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("num_asked", [1, 2])
 def test_the_gradient_by_own_actions_is_that_of_the_value(
-    sharing: Sharing, centralised: bool, norm: LayerNormalisation
+    sharing: Sharing, centralised: bool, norm: LayerNormalisation, num_asked: int
 ) -> None:
     """Against differences of the values themselves, in every direction of every slot's action."""
     spec = two_roles()
-    critic, joint = make_critic(spec, sharing, centralised, norm=norm), joint_input(spec)
-    weight = torch.randn(7, 3, generator=generator(4))
+    critic = make_critic(spec, sharing, centralised, 2, norm, num_asked)
+    joint, weight = joint_input(spec), torch.randn(num_asked, 7, 3, generator=generator(4))
     own = [spec.role_action(joint_input(spec, seed=1)[:, spec.obs_size :], i) for i in range(2)]
     critic.with_own_action(joint, own)
     gradients = critic.own_action_gradient(weight)
@@ -344,7 +348,7 @@ def test_the_gradient_by_own_actions_is_that_of_the_value(
             for direction in (step, -step):
                 shifted = [action.clone() for action in own]
                 shifted[i][:, k, a] += direction
-                moved.append((critic.with_own_action(joint, shifted) * weight).sum(1))
+                moved.append((critic.with_own_action(joint, shifted) * weight).sum((0, 2)))
             slope = (moved[0] - moved[1]) / (2 * step)
             assert torch.isclose(gradient[:, k, a], slope, rtol=2e-2, atol=5e-2).float().mean() > 0.8
 
@@ -358,7 +362,7 @@ def test_a_slots_value_has_no_gradient_into_anothers_action(sharing: Sharing, ce
     for slot, (role, k) in enumerate([(0, 0), (0, 1), (1, 0)]):
         critic.with_own_action(joint, own)
         for i, gradient in enumerate(
-            critic.own_action_gradient(F.one_hot(torch.tensor([slot] * 7), 3).float())
+            critic.own_action_gradient(F.one_hot(torch.tensor([[slot] * 7]), 3).float())
         ):
             for j in range(gradient.shape[1]):
                 assert bool(gradient[:, j].any()) is ((i, j) == (role, k))
@@ -374,7 +378,7 @@ def test_the_actors_question_leaves_no_gradient_in_the_critic(sharing: Sharing, 
     before = [net.gradient.clone() for net in critic.nets]
     assert all(bool(gradient.any()) for gradient in before)
     critic.with_own_action(joint, [spec.role_action(joint[:, spec.obs_size :], i) for i in range(2)])
-    critic.own_action_gradient(torch.ones(7, 3))
+    critic.own_action_gradient(torch.ones(1, 7, 3))
     assert all(torch.equal(net.gradient, old) for net, old in zip(critic.nets, before, strict=True))
 
 

@@ -15,11 +15,13 @@ from mlagents_marl_plugin.adapter.settings import (
     Criterion,
     GroupSettings,
     Metric,
+    check_actions,
     check_supported,
 )
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.schedules import Schedule
+from mlagents_marl_plugin.core.types import ActionLayout
 
 register_trainer_plugins()
 
@@ -144,6 +146,8 @@ def test_ranges_hold_in_every_preset(trainer_type, text, message):
         ("tau: 5", "maddpg", "tau: expected 0 < tau <= 1, got 5.0; it is the fraction copied per update"),
         ("buffer_size: 100", "matd3", "buffer_size: expected at least batch_size (256) and 2, got 100"),
         ("noise_floor: 0.5", "iddpg", "noise_floor: expected 0 <= noise_floor <= noise_scale (0.3), got 0.5"),
+        ("discretise: 1", "vdn", "discretise: expected 0 or >= 2, got 1; try 3"),
+        ("epsilon_floor: 2", "qmix", "epsilon_floor: expected 0 <= epsilon_floor <= epsilon (1.0), got 2.0"),
         ("lambd: 2", "mappo", "lambd: expected 0 <= lambd <= 1, got 2.0; try 0.95"),
         ("update_every_episodes: -1", "ia2c", "update_every_episodes: expected a whole number >= 0, got -1"),
         ("layer_normalisation: batch", "ippo", "layer_normalisation: expected none or layer, got "),
@@ -235,6 +239,21 @@ def test_settings_reach_the_hosts_environment_workers(trainer_type):
     """Where processes are spawned (Windows, macOS), the host pickles all settings for them."""
     settings = parse("{group_size: 2, solved_when: {threshold: 0.5}}", trainer_type)
     assert pickle.loads(pickle.dumps(settings)).hyperparameters == settings.hyperparameters
+
+
+@pytest.mark.parametrize("trainer_type", sorted(ALGORITHMS))
+def test_continuous_actions_are_for_those_who_can(trainer_type):
+    algorithm, layout = ALGORITHMS[trainer_type], ActionLayout(2, (3,))
+    check_actions("Ball", algorithm, hyper("", trainer_type), ActionLayout(0, (3,)))
+    if algorithm.supports_continuous:
+        check_actions("Ball", algorithm, hyper("", trainer_type), layout)
+        return
+    check_actions("Ball", algorithm, hyper("discretise: 2", trainer_type), layout)
+    with pytest.raises(
+        TrainerConfigError,
+        match=r"^behaviors\.Ball\.hyperparameters\.discretise: expected at least 2 .+ 2 continuous actions, got 0",
+    ):
+        check_actions("Ball", algorithm, hyper("", trainer_type), layout)
 
 
 def test_schedules_are_written_as_the_hosts():

@@ -18,12 +18,20 @@ SMALL = {
     "group_size": 2,
     "noise_decay": 0.999,
 }
+VALUES = {
+    **{name: value for name, value in SMALL.items() if name != "noise_decay"},
+    "epsilon_decay": 0.999,
+    "discretise": 3,
+}
 ROLLOUTS = {"batch_size": 32, "buffer_size": 64, "num_epoch": 2, "group_size": 2}
 
 
 def small(trainer_type: str) -> dict[str, Any]:
     """Hyperparameters with which a few hundred steps hold several updates."""
-    return SMALL if ALGORITHMS[trainer_type].data_regime == "off_policy" else ROLLOUTS
+    algorithm = ALGORITHMS[trainer_type]
+    if algorithm.data_regime == "on_policy":
+        return ROLLOUTS
+    return SMALL if algorithm.supports_continuous else VALUES
 
 
 def manager(areas: int = 2, workers: int = 1, **scene: Any) -> SceneManager:

@@ -1,0 +1,345 @@
+"""QMIX, VDN and independent Q-learning: a network of action values per agent, mixed into the group's value or not.
+
+Sources:
+    QMIX           Rashid et al. 2018, https://arxiv.org/abs/1803.11485
+    VDN            Sunehag et al. 2018, https://arxiv.org/abs/1706.05296
+    IQL            Tampuu et al. 2017, https://arxiv.org/abs/1511.08779
+    Double Q       van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461
+    Munchausen     Vieillard et al. 2020, https://arxiv.org/abs/2007.14430
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms.qmix_config import (
+    IqlConfig,
+    IqlSharedConfig,
+    Mixing,
+    QmixConfig,
+    VdnConfig,
+)
+from mlagents_marl_plugin.core import state, value_grid
+from mlagents_marl_plugin.core.action_values import ActionValues
+from mlagents_marl_plugin.core.losses import (
+    clip_gradient_,
+    masked_mean,
+    soft_update_,
+    td_target,
+    value_loss_gradient,
+)
+from mlagents_marl_plugin.core.mixers import Mixer, MonotonicMixer, NoMixer, SumMixer
+from mlagents_marl_plugin.core.mixing_diagnostics import ValueUpdate, greedy_diversity, value_figures
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
+from mlagents_marl_plugin.core.networks import DecentralisedActor, mean_weight
+from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.rewards import RewardSharing
+from mlagents_marl_plugin.core.types import Batch, GroupSpec
+
+__all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConfig"]
+
+_COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
+
+
+class QmixLearner:
+    """Action values per agent, learnt through the value of the whole group (Rashid et al. 2018, eq. 6), or each
+    from its own return.
+
+    All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only
+    over roles and branches.
+    """
+
+    def __init__(
+        self,
+        spec: GroupSpec,
+        config: QmixConfig,
+        *,
+        hidden_units: int,
+        num_layers: int,
+        normalize: bool,
+        discount: float,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            spec: the group.
+            config: of the family, or any subclass of it.
+            hidden_units, num_layers: of every agent's network, >= 1.
+            normalize: whether observations are normalised by their running mean and deviation.
+            discount: gamma per step, in [0, 1]; whoever draws the batches applies it.
+            device: where everything lives.
+            seed: of weights.
+
+        Raises:
+            ValueError: if there are continuous actions and ``config.discretise`` is 0.
+        """
+        self.spec = spec
+        self.config = config
+        self.discount = discount
+        self.device = torch.device(device)
+        self._updates = 0
+        self._rate_fraction = 1.0
+        self._last: ValueUpdate | None = None
+        self._is_mixed = config.mixing is not Mixing.NONE
+        self._is_cut = _check_actions(spec, config.discretise)
+        self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
+        self._values = ActionValues(self._choices, self.device)
+        self._slot_of_obs = _slot_of_column(spec, [r.obs_size for r in spec.roles], self.device)
+        self._slot_of_action = _slot_of_column(spec, [r.action.size for r in spec.roles], self.device)
+        weights = torch.Generator("cpu").manual_seed(seed)
+        self._normalisers = [
+            RunningNormaliser(role.obs_size, config.observation_clip, self.device) if normalize else None
+            for role in spec.roles
+        ]
+        self._networks = DecentralisedActor.create(
+            self._choices,
+            config.share_actor,
+            (hidden_units,) * num_layers,
+            config.layer_normalisation,
+            self._normalisers,
+            self.device,
+            weights,
+        )
+        self.mixer = self._new_mixer(weights)
+        self._target_networks = self._networks.target_copy()
+        self._target_mixer = self.mixer.target_copy()
+        self._optimiser = StackedAdam([*self._networks.nets, *self.mixer.nets], config.learning_rate)
+        self.actor = self._networks
+        if self._is_cut:
+            self.actor = value_grid.GridActor(spec, config.discretise, self._networks)
+
+    def _new_mixer(self, weights: torch.Generator) -> Mixer:
+        config = self.config
+        if config.mixing is Mixing.NONE:
+            return NoMixer(self._values)
+        if config.mixing is Mixing.SUM:
+            return SumMixer()
+        state_size = self.spec.obs_size + self.spec.num_slots
+        sizes = (self._values.num_columns, state_size, config.mixing_width, config.mixing_hidden_units)
+        return MonotonicMixer.create(*sizes, self.device, weights)
+
+    def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
+        """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
+        for i, normaliser in enumerate(self._normalisers):
+            if normaliser is not None:
+                normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the last update, 0-d or [N]; empty before the first."""
+        last = self._last
+        if last is None:
+            return {}
+        figures = value_figures(self._values, last, self.mixer.sensitivity())
+        diversity = greedy_diversity(self._choices, self._networks, last.joint, last.allowed)
+        return figures | {"action_diversity": diversity}
+
+    def set_learning_rate_fraction(self, fraction: float) -> None:
+        """Scale the learning rate, ``fraction`` in [0, 1]."""
+        self._rate_fraction = fraction
+        self._optimiser.set_learning_rate_fraction(fraction)
+
+    def scheduled(self) -> dict[str, float]:
+        """What the schedule has come to: ``learning_rate``."""
+        return {"learning_rate": self.config.learning_rate * self._rate_fraction}
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        """One gradient step of all networks, and of the targets every ``target_update_interval`` steps."""
+        config, values = self.config, self._values
+        action, allowed, next_allowed = self._as_choices(batch)
+        # Who has ended may still be seen, for the last time, in the successor; nothing follows for it.
+        next_mask = batch.next_agent_mask * (batch.bootstrap > 0)
+        joint = self._joint_obs(batch.obs, batch.agent_mask)
+        next_joint = self._joint_obs(batch.next_obs, next_mask)
+        next_present, next_state = values.by_column(next_mask), torch.cat([next_joint, next_mask], 1)
+        next_value = self._target_mixer(self._next_values(next_joint, next_allowed), next_present, next_state)
+        reward, bootstrap, valid = self._outcome(batch)  # [B, E]
+        if config.munchausen > 0.0:
+            reward = reward + self._bonus(joint, action, allowed, batch.agent_mask)
+        target = td_target(reward, next_value, bootstrap).masked_fill_(valid == 0, 0.0)
+
+        raw = self._networks(joint, self._choices, self._batch_norm_rows(batch.agent_mask))
+        chosen = values.chosen(raw, action)  # [B, M]
+        present, group_state = values.by_column(batch.agent_mask), torch.cat([joint, batch.agent_mask], 1)
+        prediction = self.mixer(chosen, present, group_state)  # [B, E]
+        gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
+        self._networks.backward(values.backward(self.mixer.backward(gradient), action))
+        nets = self._networks.nets
+        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in nets]
+        mixer_norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.mixer.nets]
+        self._optimiser.step()
+        self._updates += 1
+        if self._updates % config.target_update_interval == 0:
+            self._update_targets()
+        self._last = ValueUpdate(
+            joint,
+            allowed,
+            batch.agent_mask,
+            chosen,
+            prediction,
+            target,
+            valid,
+            config.critic_loss,
+            norms,
+            mixer_norms,
+        )
+
+    def _as_choices(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What was done, what was permitted then and what is permitted next, in choices; actions 0 where absent."""
+        absent = (batch.agent_mask == 0).index_select(1, self._slot_of_action)  # [B, N] -> [B, joint]
+        action = batch.action.masked_fill(absent, 0.0)
+        if not self._is_cut:
+            return action, batch.allowed, batch.next_allowed
+        spec, k = self.spec, self.config.discretise
+        return (
+            value_grid.joint_choices(spec, k, action, batch.agent_mask),
+            value_grid.joint_allowed(spec, k, batch.allowed),
+            value_grid.joint_allowed(spec, k, batch.next_allowed),
+        )
+
+    def _joint_obs(self, obs: Tensor, agent_mask: Tensor) -> Tensor:
+        """Joint observations [B, joint], normalised, 0 where absent."""
+        joint = obs.clone()
+        for i, normaliser in enumerate(self._normalisers):
+            if normaliser is not None:
+                normaliser.normalise_(self.spec.role_obs(joint, i))
+        return joint.masked_fill_((agent_mask == 0).index_select(1, self._slot_of_obs), 0.0)
+
+    def _next_values(self, next_joint: Tensor, next_allowed: Tensor) -> Tensor:
+        """Each branch's value of the successor [B, M], by the target networks."""
+        config, values = self.config, self._values
+        target_raw = self._target_networks(next_joint, self._choices)
+        if config.munchausen > 0.0:
+            return values.soft_maximum(target_raw, next_allowed, config.munchausen_temperature)
+        chooser = self._networks(next_joint, self._choices) if config.double_q else target_raw
+        return values.chosen(target_raw, values.greedy(chooser, next_allowed))
+
+    def _bonus(self, joint: Tensor, action: Tensor, allowed: Tensor, agent_mask: Tensor) -> Tensor:
+        """``munchausen * max(temperature * log_prob, munchausen_floor)`` of what was done, [B, E].
+
+        It is the mean over branches, and over who is there where the value is the group's.
+
+        Source: Vieillard et al. 2020, section 2 and appendix B.1, https://arxiv.org/abs/2007.14430
+        """
+        config, values = self.config, self._values
+        temperature = config.munchausen_temperature
+        raw = self._target_networks(joint, self._choices)
+        log_prob = values.log_prob(raw, action, allowed, temperature)  # [B, M], <= 0
+        bonus = (log_prob * temperature).clamp_min_(config.munchausen_floor)
+        per_slot = values.slot_mean(bonus) * config.munchausen
+        return masked_mean(per_slot, agent_mask, 1).unsqueeze(1) if self._is_mixed else per_slot
+
+    def _outcome(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Reward, bootstrap factor and 0/1 whether it is to be learnt, each [B, E].
+
+        A group's reward is the mean over its agents; it goes on while one of them does.
+        """
+        if not self._is_mixed:
+            return batch.reward, batch.bootstrap, batch.value_mask * batch.agent_mask
+        valued = batch.value_mask
+        bootstrap = (batch.bootstrap * valued).amax(1, keepdim=True)
+        counted = valued
+        if self.config.reward_sharing in _COMMON_REWARD:
+            # All get the same while they last, so that sums over several steps differ only by who ended first.
+            going = valued * (batch.bootstrap > 0)
+            counted = torch.where(going.any(1, keepdim=True), going, valued)
+        reward = masked_mean(batch.reward, counted, 1).unsqueeze(1)  # [B] -> [B, 1]
+        return reward, bootstrap, valued.amax(1, keepdim=True)
+
+    def _weight(self, valid: Tensor) -> Tensor:
+        """Weights [B, E] that make a sum the mean over valid rows; for independent agents added over networks."""
+        if self._is_mixed:
+            return valid / valid.sum().clamp_min(1.0)
+        return mean_weight(self._choices, valid, self.config.share_actor, one_network=False)
+
+    def _update_targets(self) -> None:
+        online = [*self._networks.nets, *self.mixer.nets]
+        target = [*self._target_networks.nets, *self._target_mixer.nets]
+        soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
+        if self.config.layer_normalisation is LayerNormalisation.BATCH:
+            soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
+
+    def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
+        return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite. Waits for the device."""
+        nets = [*self._networks.nets, *self.mixer.nets]
+        return all(bool(torch.isfinite(net.parameters).all()) for net in nets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next update depends on, on the CPU."""
+        parts: dict[str, Any] = {name: state.saved(tensors) for name, tensors in self._tensors().items()}
+        return {**parts, "updates": self._updates}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`.
+
+        Raises:
+            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
+        """
+        updates = state.entry(saved, "updates")
+        self._load(saved, self._tensors())
+        self._updates = updates
+
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """Take over networks and normalisers from a `state_dict`, to start a new run from.
+
+        Args:
+            only_actor: leave the mixing networks as they are.
+
+        Raises:
+            ValueError: as `load_state_dict`.
+        """
+        parts = self._weights()
+        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "mixer" not in n})
+
+    def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
+        for name, tensors in parts.items():
+            state.check(tensors, state.entry(saved, name), name)
+        for name, tensors in parts.items():
+            state.load(tensors, saved[name])
+        for normaliser in self._normalisers:
+            if normaliser is not None:
+                normaliser.loaded()
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        networks = {
+            "actor": self._networks.nets,
+            "target_actor": self._target_networks.nets,
+            "mixer": self.mixer.nets,
+            "target_mixer": self._target_mixer.nets,
+        }
+        weights = {name: state.numbered(net.tensors() for net in nets) for name, nets in networks.items()}
+        normalisers = (n.tensors() for n in self._normalisers if n is not None)
+        return weights | {"normaliser": state.numbered(normalisers)}
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self._weights() | {"optimiser": self._optimiser.tensors()}
+
+
+def _check_actions(spec: GroupSpec, discretise: int) -> bool:
+    """Whether continuous actions are cut into choices.
+
+    Raises:
+        ValueError: if there are some and nothing says into how many.
+    """
+    num_values = sum(role.action.continuous for role in spec.roles)
+    if num_values and not discretise:
+        raise ValueError(
+            f"discretise: expected at least 2 for agents with continuous actions, got 0 and {num_values} "
+            "continuous actions; set discretise: 3, or use maddpg, matd3 or mappo"
+        )
+    return num_values > 0
+
+
+def _slot_of_column(spec: GroupSpec, sizes: Sequence[int], device: torch.device) -> Tensor:
+    """The slot of every column of something joint that is ``sizes[i]`` wide for each slot of role i."""
+    widths = [size for role, size in zip(spec.roles, sizes, strict=True) for _ in range(role.num_slots)]
+    slots = [slot for slot, width in enumerate(widths) for _ in range(width)]
+    return torch.tensor(slots, dtype=torch.int64, device="cpu").to(device)
