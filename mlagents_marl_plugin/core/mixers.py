@@ -151,9 +151,10 @@ class MonotonicMixer:
         second = second.abs()
         chosen_q = chosen_q.masked_fill(present == 0, 0.0)
         product = torch.baddbmm(bias.unsqueeze(1), chosen_q.unsqueeze(1), first)  # [B, 1, W]
-        hidden: Tensor = F.elu(product.squeeze(1), inplace=True)
+        hidden = F.elu(product.squeeze(1), inplace=True)
         self._last = _Pass(chosen_q, present, raw, first, hidden, second)
-        return (hidden * second).sum(1, keepdim=True).add_(value)
+        mixed: Tensor = (hidden * second).sum(1, keepdim=True).add_(value)
+        return mixed
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> Tensor:
