@@ -1,9 +1,11 @@
 """Running the real mlagents-learn in tests."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +65,19 @@ def write_config(
 
 
 def start(folder: Path, *arguments: str, **kwargs: Any) -> subprocess.Popen:
-    """mlagents-learn in the background, one thread, output in one pipe."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    """mlagents-learn in the background, one thread, output in one pipe.
+
+    ``--run-id=run`` unless the arguments say otherwise; ``environment`` adds variables.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **kwargs.pop("environment", {})}
     program = Path(sys.executable).with_name("mlagents-learn")
+    options = list(arguments)
+    place = options.index("--env-args") if "--env-args" in options else len(options)
+    given = " ".join(options)
+    defaults = ("--run-id=run", "--results-dir=results", "--torch-device=cpu")
+    options[place:place] = [option for option in defaults if option.split("=")[0] not in given]
     return subprocess.Popen(
-        [str(program), *arguments],
+        [str(program), *options],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -77,12 +87,9 @@ def start(folder: Path, *arguments: str, **kwargs: Any) -> subprocess.Popen:
     )
 
 
-def learn(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """Run mlagents-learn to its end, as run ``run``; returns what it printed."""
-    options = list(arguments)
-    place = options.index("--env-args") if "--env-args" in options else len(options)
-    options[place:place] = ["--run-id=run", "--results-dir=results", "--torch-device=cpu"]
-    with start(folder, *options) as process:
+def learn(folder: Path, *arguments: str, expect: int = 0, **kwargs: Any) -> str:
+    """Run mlagents-learn to its end; returns what it printed."""
+    with start(folder, *arguments, **kwargs) as process:
         try:
             printed, _ = process.communicate(timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -91,3 +98,23 @@ def learn(folder: Path, *arguments: str, expect: int = 0) -> str:
             raise AssertionError(f"mlagents-learn did not end:\n{printed}") from None
     assert process.returncode == expect, printed
     return printed
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl+C in the process's terminal, which all its children hear too; started with ``start_new_session``."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def read_until(process: subprocess.Popen, text: str) -> str:
+    """What a process prints up to the first line with ``text``."""
+    assert process.stdout is not None
+    printed = ""
+    timer = threading.Timer(TIMEOUT_SECONDS, process.kill)
+    timer.start()
+    for line in process.stdout:
+        printed += line
+        if text in line:
+            timer.cancel()
+            return printed
+    timer.cancel()
+    raise AssertionError(f"expected a line with {text!r}, got:\n{printed}")
