@@ -13,10 +13,14 @@ from pathlib import Path
 import attr
 
 from mlagents_marl_plugin.adapter import settings
-from mlagents_marl_plugin.algorithms import ALGORITHMS, maddpg_config, qmix_config
+from mlagents_marl_plugin.algorithms import ALGORITHMS, maddpg_config, mappo_config, qmix_config
 
 DOCS = Path(__file__).resolve().parent
-PAGES = {"maddpg": maddpg_config.MaddpgConfig, "qmix": qmix_config.QmixConfig}
+PAGES = {
+    "maddpg": maddpg_config.MaddpgConfig,
+    "mappo": mappo_config.MappoConfig,
+    "qmix": qmix_config.QmixConfig,
+}
 
 
 def field_texts(cls: type) -> dict[str, str]:

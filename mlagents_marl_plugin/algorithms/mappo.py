@@ -9,13 +9,12 @@ Sources:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.mappo_config import (
-    AdvantageNormalisation,
     Ia2cConfig,
     Ia2cSharedConfig,
     IppoConfig,
@@ -40,6 +39,13 @@ from mlagents_marl_plugin.core.on_policy_diagnostics import (
     policy_metrics,
     value_metrics,
 )
+from mlagents_marl_plugin.core.on_policy_samples import (
+    GradientSum,
+    SampleColumns,
+    micro_batches,
+    mini_batch_stops,
+    normalised_advantage,
+)
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.policy_losses import (
     clipped_value_gradient,
@@ -48,7 +54,7 @@ from mlagents_marl_plugin.core.policy_losses import (
     surrogate_gradient,
 )
 from mlagents_marl_plugin.core.schedules import FallingNumber
-from mlagents_marl_plugin.core.stacked_mlp import Initialisation, StackedMlp
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from mlagents_marl_plugin.core.value_critics import (
@@ -75,20 +81,6 @@ __all__ = [
 _CRITIC_GAIN = 0.1  # of the last layer: first values near the mean, which is all that a new critic can know
 _KL_NEAR = 1.5  # a divergence within target_kl / 1.5 and target_kl * 1.5 leaves the penalty as it is
 _KL_WEIGHT_RANGE = (1e-4, 1e4)
-
-
-class _Columns(NamedTuple):
-    """Where each part of a sample stands in a row, so that a mini-batch is one gather."""
-
-    joint: slice
-    allowed: slice
-    action: slice
-    actor_mask: slice
-    value_mask: slice
-    log_prob: slice
-    advantage: slice
-    target: slice
-    old_value: slice
 
 
 class MappoLearner:
@@ -162,7 +154,7 @@ class MappoLearner:
         self._actor_norms: list[Tensor] = []
         self._critic_norms: list[Tensor] = []
         self._epochs = 0
-        self._columns = self._place_columns()
+        self._columns = SampleColumns.of(spec)
         self._may_stop_early = config.target_kl > 0.0 and config.kl_penalty == 0.0
         self.set_progress(0.0, 0)
 
@@ -185,7 +177,10 @@ class MappoLearner:
             normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
 
     def set_progress(self, step_fraction: float, episodes: int) -> None:
-        """Move all schedules to where the run is, see `OnPolicyLearner.set_progress`."""
+        """Move all schedules to where the run is, see `OnPolicyLearner.set_progress`.
+
+        A deviation that is annealed changes with the end of the next update.
+        """
         config, at = self.config, (step_fraction, episodes)
         fall = (config.learning_rate_schedule, config.learning_rate_factor, config.learning_rate_floor)
         epsilon = (config.epsilon, config.epsilon_schedule, config.epsilon_factor, config.epsilon_floor)
@@ -200,7 +195,6 @@ class MappoLearner:
         self._critic_optimiser.set_learning_rate(now["critic_learning_rate"])
         if config.std_type is StdType.ANNEALED:
             now["std"] = config.initial_std + (config.final_std - config.initial_std) * step_fraction
-            self.actor.set_std(now["std"])
         self._scheduled = now
 
     def scheduled(self) -> dict[str, float]:
@@ -231,7 +225,7 @@ class MappoLearner:
         """All gradient steps on what was played: ``num_epoch`` passes over mini-batches of ``batch_size``."""
         config = self.config
         samples = self._samples(batch)  # [R, columns]
-        stops = self._mini_batch_stops(len(samples))
+        stops = mini_batch_stops(len(samples), self.spec.num_slots, config.batch_size)
         for epoch in range(config.num_epoch):
             if len(stops) > 1:
                 order = torch.randperm(len(samples), generator=self._generator, device=self.device)
@@ -246,8 +240,11 @@ class MappoLearner:
                 break  # to know was the one wait for the device per epoch
         if config.kl_penalty > 0.0:
             self._adapt_kl_weight()
+        # Only now, so that what was learnt from was played by the policy that learnt.
         for normaliser, collecting in zip(self._normalisers, self._collecting, strict=True):
             normaliser.copy_from(collecting)
+        if config.std_type is StdType.ANNEALED:
+            self.actor.set_std(self._scheduled["std"])
         self._updates += 1
 
     def _samples(self, batch: RolloutBatch) -> Tensor:
@@ -258,7 +255,7 @@ class MappoLearner:
             normaliser.normalise_(self.spec.role_obs(joint, i))
         joint.masked_fill_((batch.agent_mask == 0).index_select(1, self._slot_of_column), 0.0)
         reward = self._scaled_reward(batch) if config.reward_scaling else batch.reward
-        pieces = self._micro_batches(joint)
+        pieces = self._pieces(joint)
         value = self._values.denormalise(
             _concatenated([self.critic(piece) for piece in pieces])
         )  # [R + E, N]
@@ -287,21 +284,11 @@ class MappoLearner:
             "actor_mask": actor_mask,
             "value_mask": batch.value_mask,
             "log_prob": batch.log_prob,
-            "advantage": self._normalised_advantage(advantage, actor_mask),
+            "advantage": normalised_advantage(advantage, actor_mask, config.advantage_normalisation),
             "target": self._values.normalise(target),
             "old_value": self._values.normalise(value) if self._values.preserves_values else said,
         }
-        return torch.cat([parts[name] for name in self._columns._fields], 1)
-
-    def _normalised_advantage(self, advantage: Tensor, mask: Tensor) -> Tensor:
-        kind = self.config.advantage_normalisation
-        advantage = advantage.masked_fill(mask == 0, 0.0)
-        if kind is AdvantageNormalisation.NONE:
-            return advantage
-        over = 0 if kind is AdvantageNormalisation.AGENT else (0, 1)
-        centred = advantage - masked_mean(advantage, mask, over)
-        std = masked_mean(centred.square(), mask, over).sqrt()
-        return centred.div_(std + 1e-8).mul_(mask)
+        return self._columns.pack(parts)
 
     def _scaled_reward(self, batch: RolloutBatch) -> Tensor:
         """Rewards divided by the running deviation of discounted returns, which ends and cuts end."""
@@ -320,14 +307,12 @@ class MappoLearner:
         value_weight = mean_weight(
             self.spec, samples[:, columns.value_mask], config.share_critic, one_network
         )
-        nets = [*self.actor.nets, *self.critic.nets]
-        pieces = [self._micro_batches(tensor) for tensor in (samples, actor_weight, value_weight)]
-        totals = list[Tensor]()
-        for number, (piece, of_actor, of_value) in enumerate(zip(*pieces, strict=True)):
+        pieces = [self._pieces(tensor) for tensor in (samples, actor_weight, value_weight)]
+        total = GradientSum([*self.actor.nets, *self.critic.nets], len(pieces[0]))
+        for piece, of_actor, of_value in zip(*pieces, strict=True):
             self._actor_gradient(piece, of_actor)
             self._critic_gradient(piece, of_value)
-            if len(pieces[0]) > 1:
-                totals = _added(totals, nets, last=number == len(pieces[0]) - 1)
+            total.add()
         self._actor_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.actor.nets]
         self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
         self._actor_optimiser.step()
@@ -372,6 +357,10 @@ class MappoLearner:
         mask = samples[:, columns.value_mask]
         self._value_step = ValueStep(value, target, mask, config.critic_loss, config.huber_threshold)
 
+    def _pieces(self, rows: Tensor) -> Sequence[Tensor]:
+        """Rows [B, ..] in pieces that are computed at once."""
+        return micro_batches(rows, self.spec.num_slots, self.config.micro_batch_size)
+
     def _divergence(self) -> Tensor:
         """Mean divergence of the policy that acted from those that the last epoch's mini-batches found, 0-d."""
         change = torch.cat([step.log_ratio for step in self._policy_steps])
@@ -387,23 +376,6 @@ class MappoLearner:
         doubled = torch.where(moved > target * _KL_NEAR, self._kl_weight * 2.0, self._kl_weight)
         changed = torch.where(moved < target / _KL_NEAR, self._kl_weight * 0.5, doubled)
         self._kl_weight.copy_(changed.clamp_(*_KL_WEIGHT_RANGE))
-
-    def _mini_batch_stops(self, num_rows: int) -> list[int]:
-        """Where mini-batches end: as many as ``batch_size`` asks for, of equal size but for one row."""
-        wanted = round(num_rows * self.spec.num_slots / self.config.batch_size)
-        number = min(num_rows, max(1, wanted))
-        return [num_rows * (i + 1) // number for i in range(number)]
-
-    def _micro_batches(self, rows: Tensor) -> Sequence[Tensor]:
-        """Rows [B, ..] in pieces that are computed at once."""
-        size = self.config.micro_batch_size
-        return rows.split(max(1, size // self.spec.num_slots)) if size else (rows,)
-
-    def _place_columns(self) -> _Columns:
-        spec, slots = self.spec, self.spec.num_slots
-        widths = (spec.obs_size, spec.allowed_size, spec.action_size, *[slots] * 6)
-        stops = [sum(widths[: i + 1]) for i in range(len(widths))]
-        return _Columns(*(slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)))
 
     def _critic_norm_per_slot(self) -> Tensor:
         norms = self._critic_norms
@@ -484,14 +456,3 @@ def _obs_sizes(spec: GroupSpec) -> list[int]:
 
 def _concatenated(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
-
-
-def _added(totals: list[Tensor], nets: Sequence[StackedMlp], last: bool) -> list[Tensor]:
-    """Gradients of micro-batches summed up; after the last one the stacks have the sums."""
-    if not totals:
-        return [net.gradient.clone() for net in nets]
-    for total, net in zip(totals, nets, strict=True):
-        total.add_(net.gradient)
-        if last:
-            net.gradient.copy_(total)
-    return totals

@@ -1,25 +1,16 @@
 """Settings of the MAPPO family. Ranges stand under each field and are checked when an object is made."""
 
-from enum import Enum
-
 import attrs
 
 from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import Schedule
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
-
-
-class AdvantageNormalisation(Enum):
-    """Over which samples advantages get mean 0 and deviation 1; the values are what users write in YAML."""
-
-    BATCH = "batch"
-    AGENT = "agent"
-    NONE = "none"
 
 
 @attrs.define(slots=False)
@@ -68,7 +59,7 @@ class MappoConfig:
     """Factor on epsilon per episode of a group, 0 < epsilon_factor <= 1."""
 
     epsilon_floor: float = 0.05
-    """Value that epsilon does not fall below, >= 0."""
+    """Value that epsilon does not fall below, > 0."""
 
     beta: float = 0.01
     """Weight of the entropy bonus, >= 0."""
@@ -142,7 +133,7 @@ class MappoConfig:
     """Standard deviation at the end, if annealed, > 0."""
 
     min_std: float = 0.01
-    """Standard deviation that is never left behind, 0 < min_std <= initial_std and final_std."""
+    """The least standard deviation, 0 < min_std <= initial_std, and final_std if annealed."""
 
     tanh_mean: bool = False
     """Whether tanh keeps the mean of continuous actions within [-1, 1]; else only what is played is cut off."""
@@ -183,6 +174,8 @@ class MappoConfig:
         whole = "a whole number >= 0"
         not_negative = "a number >= 0"
         positive = "a number > 0"
+        annealed = self.std_type is StdType.ANNEALED
+        lowest_std = min(self.initial_std, self.final_std) if annealed else self.initial_std
         rules: dict[str, tuple[bool, str, str]] = {
             "batch_size": (self.batch_size >= 1, at_least_one, "try buffer_size for no mini-batches"),
             "buffer_size": (self.buffer_size >= 2, "a whole number >= 2", "try 10240"),
@@ -193,7 +186,7 @@ class MappoConfig:
             "critic_learning_rate": (self.critic_learning_rate > 0, positive, "try 5e-4"),
             "learning_rate_floor": (self.learning_rate_floor >= 0, not_negative, "0 sets no limit"),
             "epsilon": (self.epsilon >= 0, not_negative, "try 0.2"),
-            "epsilon_floor": (self.epsilon_floor >= 0, not_negative, "try 0.05"),
+            "epsilon_floor": (self.epsilon_floor > 0, positive, "try 0.05"),
             "beta": (self.beta >= 0, not_negative, "try 0.01"),
             "beta_floor": (self.beta_floor >= 0, not_negative, "try 0"),
             "target_kl": (self.target_kl >= 0, not_negative, "try 0.02, or 0 for no limit"),
@@ -217,8 +210,8 @@ class MappoConfig:
             "initial_std": (self.initial_std > 0, positive, "try 1"),
             "final_std": (self.final_std > 0, positive, "try 0.1"),
             "min_std": (
-                0 < self.min_std <= min(self.initial_std, self.final_std),
-                f"0 < min_std <= initial_std ({self.initial_std}) and final_std ({self.final_std})",
+                0 < self.min_std <= lowest_std,
+                f"0 < min_std <= initial_std, and final_std if annealed ({lowest_std})",
                 "try 0.01",
             ),
             "layer_normalisation": (
