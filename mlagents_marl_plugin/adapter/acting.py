@@ -25,6 +25,7 @@ class Acting(Protocol):
     """Decides for rows of agents. The trainer swaps new weights in as a whole."""
 
     device: torch.device
+    copy: Any  # the actor that acts
 
     def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
         """

@@ -193,7 +193,7 @@ class Assembler:
         pending = self.roster.lanes.pending[lane]
         self.staging.close(pending[:count])
         del pending[:count]
-        self.dropped += count
+        self._count_dropped(lane, count)
 
     def _release_if_over(self, lane: int) -> None:
         lanes = self.roster.lanes
@@ -205,8 +205,13 @@ class Assembler:
         self._score(chunk)
         if self.store is not None:
             block.complete(chunk)
-        self.dropped += int(chunk.broken.sum())
+        self._count_dropped(chunk.lane, int(chunk.broken.sum()))
         self.staging.close(chunk.rows)
+
+    def _count_dropped(self, lane: int, count: int) -> None:
+        """In self-play the host delivers nothing of opponents, and nothing is missing then."""
+        if not self.roster.layout.sides or (self.roster.lanes.last_delivered[lane] >= 0).any():
+            self.dropped += count
 
     def _total(self, lane: int) -> "_Total":
         return self._totals.setdefault(lane, _Total(self.roster.layout.group_size))

@@ -32,10 +32,16 @@ class Layout(NamedTuple):
 
     grouping: Grouping
     members: tuple[int, ...]  # slots per behaviour id
+    sides: bool = False  # in self-play: the agents of each behaviour id form groups of their own
 
     @property
     def group_size(self) -> int:
-        return sum(self.members)
+        return self.members[0] if self.sides else sum(self.members)
+
+    def slots(self, team: int) -> range:
+        """The slots of a group that agents of a behaviour id (by its index) can have."""
+        first = 0 if self.sides else sum(self.members[:team])
+        return range(first, first + self.members[team])
 
 
 def decide_layout(
@@ -44,6 +50,7 @@ def decide_layout(
     grouping: Grouping,
     group_size: int | None,
     max_group_size: int,
+    sides: bool = False,
 ) -> Layout:
     """How the agents of a process form groups.
 
@@ -51,10 +58,29 @@ def decide_layout(
         seen: per behaviour id (a behaviour name with its team id), in the order of slots.
         group_size: what the user says of the scene; None if nothing.
         max_group_size: the most agents of a process that are taken for one group without being told.
+        sides: self-play, where a group is one side; everything then holds of each side by itself.
 
     Raises:
         UnityTrainerException: if the scene contradicts the settings, or too little was said to be sure.
     """
+    asked = (grouping, group_size, max_group_size)
+    layout = (_decide_sides if sides else _decide)(behavior_name, seen, *asked)
+    size, teams = layout.group_size, ""
+    if sides:
+        teams = f", which is one side of {len(seen)}"
+    elif len(seen) > 1:
+        teams = f" ({' + '.join(str(count) for count in layout.members)} of {len(seen)} teams)"
+    logger.info(f"{behavior_name}: grouping '{layout.grouping.value}', {size} agents in a group{teams}.")
+    return layout
+
+
+def _decide(
+    behavior_name: str,
+    seen: list[FirstAgents],
+    grouping: Grouping,
+    group_size: int | None,
+    max_group_size: int,
+) -> Layout:
     where = f"behaviors.{behavior_name}.hyperparameters"
     counts = [len(agents.agent_ids) for agents in seen]
     total = sum(counts)
@@ -91,14 +117,45 @@ def decide_layout(
                 f"got {group_size}; set how many agents share a court"
             )
         members = _split(where, group_size, len(seen))
-    layout = Layout(chosen, members)
-    teams = (
-        f" ({' + '.join(str(count) for count in members)} of {len(members)} teams)"
-        if len(members) > 1
-        else ""
-    )
-    logger.info(f"{behavior_name}: grouping '{chosen.value}', {layout.group_size} agents in a group{teams}.")
-    return layout
+    return Layout(chosen, members)
+
+
+def _decide_sides(
+    behavior_name: str,
+    seen: list[FirstAgents],
+    grouping: Grouping,
+    group_size: int | None,
+    max_group_size: int,
+) -> Layout:
+    """One layout for all sides: the learner plays each in turn, so each has as many slots as the largest."""
+    _refuse_mixed_groups(behavior_name, seen)
+    layouts = [
+        _decide(behavior_name, [side], grouping, group_size, max_group_size)
+        for side in seen
+        if len(side.agent_ids)
+    ]
+    kinds = sorted({layout.grouping.value for layout in layouts})
+    if len(kinds) > 1:
+        raise UnityTrainerException(
+            f"behaviors.{behavior_name}.hyperparameters.grouping: expected sides that form groups alike, got "
+            f"{' and '.join(kinds)}; say which it is"
+        )
+    largest = max(layout.group_size for layout in layouts)
+    return Layout(layouts[0].grouping, (largest,) * len(seen), sides=True)
+
+
+def _refuse_mixed_groups(behavior_name: str, seen: list[FirstAgents]) -> None:
+    of: dict[int, str] = {}
+    for side in seen:
+        for group in np.unique(side.group_ids[side.group_ids > 0]).tolist():
+            other = of.setdefault(group, side.behavior_id)
+            if other != side.behavior_id:
+                raise UnityTrainerException(
+                    f"behaviors.{behavior_name}.self_play: expected the agents of one side in each group, got "
+                    f"group {group} with agents of {other} and {side.behavior_id}; the host delivers nothing "
+                    f"of what opponents did, so no critic can see them. Register each side in a "
+                    f"SimpleMultiAgentGroup of its own"
+                )
 
 
 def _choose(

@@ -68,6 +68,7 @@ class MarlTrainer(RLTrainer):
         self.table = Table(behavior_name)
         self.table.on_first_agents = self._build
         self.learning_lock = threading.RLock()  # around an update, a swap and a save
+        self.self_play = trainer_settings.self_play is not None
         self.board = ScoreBoard(self.hyperparameters.solved_when, self.hyperparameters.stop_when)
         self.reporter = Reporter(self)
         self.saving = Saving(self)
@@ -121,6 +122,8 @@ class MarlTrainer(RLTrainer):
         role = role_from_behavior(self.brain_name, behavior_spec, 1)
         check_actions(self.brain_name, self.algorithm, self.hyperparameters, role.action)
         self.specs[parsed_behavior_id.behavior_id] = behavior_spec
+        if self.self_play:
+            self._meet_team(parsed_behavior_id.behavior_id)  # of the others only this is told
         return MarlPolicy(
             self.seed,
             parsed_behavior_id.behavior_id,
@@ -130,15 +133,22 @@ class MarlTrainer(RLTrainer):
         )
 
     def add_policy(self, parsed_behavior_id: BehaviorIdentifiers, policy: Policy) -> None:
-        if self.table.roster is not None and parsed_behavior_id.behavior_id not in self.policies:
-            raise UnityTrainerException(
-                f"{parsed_behavior_id.behavior_id}: expected all teams of {self.brain_name} to be there "
-                f"from the first decision on, got a new one; let one agent of every team exist when the "
-                f"scene starts"
-            )
+        self._meet_team(parsed_behavior_id.behavior_id)
         self.policies[parsed_behavior_id.behavior_id] = policy
-        self.table.behavior_ids = sorted(self.policies)
         policy.set_step(self._step)  # type: ignore[attr-defined]
+
+    def get_policy(self, name_behavior_id: str) -> Policy:
+        """In self-play the host asks by names that it never added; all stand for the same actor."""
+        return self.policies.get(name_behavior_id) or next(iter(self.policies.values()))
+
+    def _meet_team(self, behavior_id: str) -> None:
+        known = self.table.behavior_ids
+        if self.table.roster is not None and behavior_id not in known:
+            raise UnityTrainerException(
+                f"{behavior_id}: expected all teams of {self.brain_name} to be there from the first "
+                f"decision on, got a new one; let one agent of every team exist when the scene starts"
+            )
+        self.table.behavior_ids = sorted({*known, behavior_id})
 
     def create_optimizer(self) -> TorchOptimizer:
         raise UnityTrainerException(f"{self.trainer_type}: the learner keeps its own optimisers")
@@ -238,7 +248,8 @@ class MarlTrainer(RLTrainer):
         if departed:
             size = self.table.roster.layout.group_size
             members = [gone.lane * size + gone.slot for gone in departed if gone.lane >= 0]
-            self.acting.reset(torch.tensor(members, dtype=torch.int64, device="cpu"))
+            for acting in self.actings:
+                acting.reset(torch.tensor(members, dtype=torch.int64, device="cpu"))
         self.assembler.flush()
         for episode in self.assembler.episodes:
             was_solved = self.board.solved_at
@@ -246,7 +257,8 @@ class MarlTrainer(RLTrainer):
             self.reporter.group_ended(episode)
             if self.board.solved_at != was_solved:
                 self.reporter.announce_solved()
-            if self.is_training and self.board.improved():
+            # Against opponents that change, a high score tells of them as much as of the learner.
+            if self.is_training and not self.self_play and self.board.improved():
                 self.saving.remember_best(self.board.mean)
         self.assembler.episodes.clear()
 
@@ -255,7 +267,8 @@ class MarlTrainer(RLTrainer):
     def _build(self, first: list[FirstAgents]) -> None:
         """Everything that depends on who plays with whom, once the first agents have been seen."""
         hyper = self.hyperparameters
-        layout = decide_layout(self.brain_name, first, hyper.grouping, hyper.group_size, hyper.max_group_size)
+        asked = (hyper.grouping, hyper.group_size, hyper.max_group_size)
+        layout = decide_layout(self.brain_name, first, *asked, sides=self.self_play)
         check_slots(self.brain_name, hyper, layout.members)
         behavior = self.specs[self.table.behavior_ids[0]]
         self.spec = GroupSpec((role_from_behavior(self.brain_name, behavior, layout.group_size),))
@@ -273,8 +286,10 @@ class MarlTrainer(RLTrainer):
             device=self.device,
             seed=self.seed,
         )
-        act_device = torch.device(hyper.act_device)
-        self.acting = self._make_acting(torch.Generator(device=act_device).manual_seed(self.seed + 1))
+        self.acting = self._make_acting(self._act_generator(""))
+        decide = dict.fromkeys(self.table.behavior_ids, self.acting)
+        if self.self_play:
+            decide = {name: self._make_acting(self._act_generator(name)) for name in decide}
         shaping = RewardShaping(
             hyper.positive_reward_scale, hyper.survival_bonus, hyper.reward_function or None
         )
@@ -287,9 +302,16 @@ class MarlTrainer(RLTrainer):
         if self._resumed is not None:
             self.saving.restore(self._resumed)
             self._resumed = None
-        self.acting.swap(self.learner.actor)
-        self.table.decide = self.acting
+        self.actings = [self.acting, *decide.values()] if self.self_play else [self.acting]
+        for acting in self.actings:
+            acting.swap(self.learner.actor)
+        self.table.act_by(self.acting, decide)
         self.table.roster = roster
+
+    def _act_generator(self, behavior_id: str) -> torch.Generator:
+        """For a side's own draws; the empty name is for all who share one acting copy."""
+        generator = torch.Generator(device=torch.device(self.hyperparameters.act_device))
+        return generator.manual_seed(self.seed + 1 + zlib.crc32(behavior_id.encode()))
 
     @property
     def roster(self) -> Roster:

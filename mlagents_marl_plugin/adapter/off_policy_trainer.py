@@ -120,8 +120,10 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def _watch_gradient(self, without: list[float], saturated: list[float]) -> None:
         stuck = [slot for slot, updates in enumerate(without) if updates >= STUCK_UPDATES]
         nudge = self.hyperparameters.saturation_nudge if stuck else 0.0
-        if isinstance(self.acting.explorer, Explorer):
-            self.acting.explorer.nudge = nudge
+        for acting in self.actings:
+            explorer = getattr(acting, "explorer", None)
+            if isinstance(explorer, Explorer):
+                explorer.nudge = nudge
         if stuck and not self._stuck:
             slot = stuck[0]
             remedy = (

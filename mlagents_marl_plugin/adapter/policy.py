@@ -34,10 +34,34 @@ class Table:
         self.lock = threading.RLock()
         self.behavior_ids: list[str] = []  # sorted: the order of slots
         self.roster: Roster | None = None
-        self.decide: Acting | None = None
+        self.decide: dict[str, Acting] = {}  # by behaviour id; in self-play each side has its own
+        self.latest: Acting | None = None  # what the learner's actor was when last swapped in
+        self._first_weights: Any = None  # in self-play, what snapshots from before the learner stand for
         self.on_first_agents: Any = None  # called with what a whole first step of a process showed
         self.failure: Exception | None = None  # what ended the trainer's own thread
         self._first: dict[int, dict[str, FirstAgents]] = {}
+
+    def act_by(self, latest: Acting, decide: dict[str, Acting]) -> None:
+        """From now on decide with these.
+
+        Args:
+            latest: follows the learner's actor.
+            decide: by behaviour id; where they differ from ``latest``, `load` gives them their weights.
+        """
+        self.latest, self.decide = latest, decide
+        self._first_weights = self.snapshot()[0]
+
+    def snapshot(self) -> list:
+        """The latest actor, as the host keeps weights; empty if there is none yet."""
+        with self.lock:
+            return [] if self.latest is None else [self.latest.copy.acting_copy(self.latest.device)]
+
+    def load(self, behavior_id: str, snapshot: list) -> None:
+        """Have a side play as a snapshot."""
+        with self.lock:
+            acting = self.decide.get(behavior_id)
+            if acting is not None and acting is not self.latest:
+                acting.swap(snapshot[0] if snapshot else self._first_weights)
 
     def meet(self, worker_id: int, behavior_id: str, steps: DecisionSteps) -> None:
         """Collect the agents of a process's first step; the layout follows when all ids were asked."""
@@ -149,8 +173,8 @@ class MarlPolicy(Policy):
         self, rows: np.ndarray, slots: np.ndarray, obs: np.ndarray, allowed: np.ndarray
     ) -> tuple[Decision, np.ndarray]:
         """Choose actions and write the decisions down; rows of -1 are not followed."""
-        roster, decide = self.table.roster, self.table.decide
-        assert roster is not None and decide is not None
+        roster, decide = self.table.roster, self.table.decide[self.behavior_id]
+        assert roster is not None
         staging, known = roster.staging, rows >= 0
         lanes = np.where(known, staging.lane[rows % staging.capacity], 0)
         members = lanes * roster.layout.group_size + slots
@@ -213,10 +237,11 @@ class MarlPolicy(Policy):
         return self.step
 
     def load_weights(self, values: Any) -> None:
-        """The acting copy is shared with the trainer and swapped there."""
+        """What the host's self-play has this side play as, from `get_weights`."""
+        self.table.load(self.behavior_id, values)
 
     def get_weights(self) -> list:
-        return []
+        return self.table.snapshot()
 
     def init_load_weights(self) -> None:
         return

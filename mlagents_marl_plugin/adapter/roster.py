@@ -28,6 +28,7 @@ class Member(NamedTuple):
     lane: int  # -1: its group is not known
     slot: int
     since: int  # the worker's clock at its first decision
+    team: int  # index of its behaviour id
 
 
 class Departure(NamedTuple):
@@ -48,9 +49,9 @@ class Worker:
     called: set[int] = field(default_factory=set)  # behaviour ids already asked in this step
     complete: int = -1  # the last step for which all were asked
     members: dict[int, Member] = field(default_factory=dict)  # by agent id
-    lanes: dict[int, int] = field(default_factory=dict)  # group id -> its lane
-    # This step's new lanes and their agents' ids.
-    cohort: list[tuple[int, list[int]]] = field(default_factory=list)
+    lanes: dict[tuple[int, int], int] = field(default_factory=dict)  # side and group id -> its lane
+    # This step's new lanes and their agents' ids, by side.
+    cohort: dict[int, list[tuple[int, list[int]]]] = field(default_factory=dict)
     cohorts: int = 0  # generations of agents that were grouped by consecutive ids
     reset_at: int = -1  # the clock of the first step after the last reset
     trusted_from: int = 0  # the clock before which it was not sure who was there
@@ -71,7 +72,6 @@ class Roster:
         self.posthumous = posthumous
         self.lanes = Lanes(layout.group_size)
         self.workers: dict[int, Worker] = defaultdict(Worker)
-        self.first_slot = np.cumsum((0, *layout.members))
         self.departed: list[Departure] = []  # since last asked
         self.untracked = 0  # decisions that could not be placed
 
@@ -137,7 +137,7 @@ class Roster:
         member = worker.members.pop(agent_id, None)
         if member is None:
             return
-        lane, slot, _ = member
+        lane, slot, *_ = member
         row = -1 if lane < 0 else int(self.lanes.row[lane])
         self.departed.append(Departure(worker_id, agent_id, lane, slot, row))
         if lane < 0:
@@ -175,9 +175,8 @@ class Roster:
         So whoever began with the reset and does not ask in the second step is taken to have ended. Should it
         come back (its decision period is longer), nothing that was seen without it may be learnt from.
         """
-        first, last = self.first_slot[team], self.first_slot[team + 1]
         there = worker.members.items()
-        begun = [agent for agent, m in there if m.since == worker.reset_at and first <= m.slot < last]
+        begun = [agent for agent, m in there if m.since == worker.reset_at and m.team == team]
         for agent in set(begun).difference(ids):
             worker.trusted_from = worker.clock + LONGEST_DECISION_PERIOD
             lane = worker.members[agent].lane
@@ -198,9 +197,10 @@ class Roster:
             if self.layout.grouping == Grouping.GROUP_ID:
                 # One in no group is a group of its own.
                 group = int(group_ids[index]) or -agent - 1
-            lane = worker.lanes.get(group)
+            key = (self._side(team), group)
+            lane = worker.lanes.get(key)
             if lane is None:
-                lane = worker.lanes[group] = self.lanes.new(worker_id, 0)
+                lane = worker.lanes[key] = self.lanes.new(worker_id, 0)
             self._seat(worker, lane, team, agent)
 
     def _admit_consecutive(self, worker_id: int, worker: Worker, team: int, new: np.ndarray) -> None:
@@ -210,34 +210,44 @@ class Roster:
                 f"{len(new)} agents began together, which is no multiple of {size}", worker.cohorts == 0
             )
             for agent in new.tolist():
-                worker.members[agent] = Member(-1, 0, worker.clock)
+                worker.members[agent] = Member(-1, 0, worker.clock, team)
             return
         if not worker.cohort:
             worker.cohorts += 1
+        cohort = worker.cohort.setdefault(self._side(team), [])
         for number, first in enumerate(range(0, len(new), size)):
-            if number == len(worker.cohort):
-                worker.cohort.append((self.lanes.new(worker_id, worker.cohorts - 1), []))
-            lane, ids = worker.cohort[number]
+            if number == len(cohort):
+                cohort.append((self.lanes.new(worker_id, worker.cohorts - 1), []))
+            lane, ids = cohort[number]
             for agent in new[first : first + size].tolist():
                 self._seat(worker, lane, team, agent)
                 ids.append(agent)
-            if len(ids) == self.layout.group_size and max(ids) - min(ids) >= len(ids):
+            if len(ids) == self.layout.group_size and max(ids) - min(ids) >= len(ids) * self._num_sides:
                 self.contradict(f"agents {sorted(ids)} have no consecutive ids", worker.cohorts == 1)
 
     def _seat(self, worker: Worker, lane: int, team: int, agent: int) -> None:
         """Give a new member the lowest free slot of its team."""
-        first, last = self.first_slot[team], self.first_slot[team + 1]
-        free = np.flatnonzero(~self.lanes.present[lane, first:last])
+        slots = self.layout.slots(team)
+        free = np.flatnonzero(~self.lanes.present[lane, slots.start : slots.stop])
         if len(free) == 0:
             raise UnityTrainerException(
                 f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
-                f"{last - first} agents, got one more (agent {agent}); set the largest number of agents "
+                f"{len(slots)} agents, got one more (agent {agent}); set the largest number of agents "
                 f"that a group of the scene can have"
             )
-        slot = int(first + free[0])
+        slot = int(slots.start + free[0])
         self.lanes.seated[lane] += 1
         self.lanes.present[lane, slot] = self.lanes.valued[lane, slot] = True
-        worker.members[agent] = Member(lane, slot, worker.clock)
+        worker.members[agent] = Member(lane, slot, worker.clock, team)
+
+    def _side(self, team: int) -> int:
+        """Groups of different sides have nothing in common."""
+        return team if self.layout.sides else 0
+
+    @property
+    def _num_sides(self) -> int:
+        """How many sides the ids of a court are spread over."""
+        return len(self.layout.members) if self.layout.sides else 1
 
     def contradict(self, seen: str, first_generation: bool) -> None:
         """Agents did not behave as 'consecutive' says; the first generation, in Unity's order, is waited out.

@@ -1,5 +1,6 @@
 """The YAML schema: the algorithms' pure configs, plus what our trainers add under ``hyperparameters``."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Optional
 
@@ -177,7 +178,7 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
     if not 0 <= gamma <= 1:
         refuse("reward_signals.extrinsic.gamma", "0 <= gamma <= 1", gamma, "try 0.99")
     if settings.self_play is not None:
-        refuse("self_play", f"none for {trainer}", "self_play", "remove it, or use poca or ppo for self-play")
+        _check_self_play(settings, refuse)
     if settings.behavioral_cloning is not None:
         refuse("behavioral_cloning", f"none for {trainer}", "behavioral_cloning", "remove it")
     if settings.network_settings.memory is not None:
@@ -197,3 +198,27 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
     ):
         if value < 1:
             refuse(field, "a whole number >= 1", value, "see the examples in trainer_configs")
+
+
+def _check_self_play(settings: TrainerSettings, refuse: Callable[[str, str, object, str], None]) -> None:
+    play = settings.self_play
+    assert play is not None
+    if getattr(settings.hyperparameters, "stop_when", None) is not None:
+        refuse(
+            "hyperparameters.stop_when",
+            "none in self-play",
+            "stop_when",
+            "the host ends such a run at max_steps and nowhere else; set that, and watch Self-play/ELO",
+        )
+    for field in ("save_steps", "team_change", "swap_steps", "window"):
+        value = getattr(play, field)
+        if not value >= 1:
+            refuse(
+                f"self_play.{field}",
+                "a whole number >= 1",
+                value,
+                "see trainer_configs/tennis_versus_mappo.yaml",
+            )
+    ratio = play.play_against_latest_model_ratio
+    if not 0 <= ratio <= 1:
+        refuse("self_play.play_against_latest_model_ratio", "0 <= ratio <= 1", ratio, "try 0.5")

@@ -45,7 +45,7 @@ class Watched(Run):
 
         def build_and_watch(first):
             build(first)
-            table.decide = self._decide
+            table.decide = dict.fromkeys(table.decide, self._decide)
             self._update, self.trainer.learner.update = self.trainer.learner.update, self._record
 
         table.on_first_agents = build_and_watch

@@ -205,7 +205,15 @@ def refused(**behavior) -> str:
             {"reward_signals": {"extrinsic": {"gamma": 1.5}}},
             "reward_signals.extrinsic.gamma: expected 0 <= gamma <= 1, got 1.5; try 0.99",
         ),
-        ({"self_play": {"save_steps": 10}}, "self_play: expected none for maddpg"),
+        (
+            {"self_play": {"window": 0}},
+            "self_play.window: expected a whole number >= 1, got 0; see trainer_configs",
+        ),
+        ({"self_play": {"swap_steps": 0}}, "self_play.swap_steps: expected a whole number >= 1, got 0"),
+        (
+            {"self_play": {"play_against_latest_model_ratio": 1.5}},
+            "self_play.play_against_latest_model_ratio: expected 0 <= ratio <= 1, got 1.5; try 0.5",
+        ),
         ({"behavioral_cloning": {"demo_path": "x"}}, "behavioral_cloning: expected none for maddpg"),
         (
             {"network_settings": {"memory": {}}},
