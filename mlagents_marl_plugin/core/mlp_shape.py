@@ -57,7 +57,12 @@ class MlpShape:
                 shapes[f"{i}.scale"], shapes[f"{i}.shift"] = (num_out,), (num_out,)
         if self.free:
             shapes["free"] = (self.free,)
-        return _placed(shapes)
+        return placed(shapes)
+
+    @property
+    def output_layer(self) -> str:
+        """The name of the last layer: its parameters are ``<name>.weight`` and ``<name>.bias``."""
+        return str(len(self.hidden))
 
     @cached_property
     def statistics(self) -> dict[str, Part]:
@@ -65,7 +70,7 @@ class MlpShape:
         if self.normalisation is not LayerNormalisation.BATCH:
             return {}
         names = ("mean", "variance")
-        return _placed({f"{i}.{name}": (size,) for i, size in enumerate(self.hidden) for name in names})
+        return placed({f"{i}.{name}": (size,) for i, size in enumerate(self.hidden) for name in names})
 
 
 def row_width(parts: dict[str, Part]) -> int:
@@ -74,7 +79,8 @@ def row_width(parts: dict[str, Part]) -> int:
     return -(-stop // _ALIGNMENT) * _ALIGNMENT
 
 
-def _placed(shapes: dict[str, tuple[int, ...]]) -> dict[str, Part]:
+def placed(shapes: dict[str, tuple[int, ...]]) -> dict[str, Part]:
+    """Parts of the given shapes one after the other, each aligned."""
     parts, start = {}, 0
     for name, shape in shapes.items():
         size = math.prod(shape)

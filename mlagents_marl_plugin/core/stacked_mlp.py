@@ -31,7 +31,7 @@ class Initialisation:
     last_gain: float = 1.0  # of the last layer, if orthogonal; the others have ReLU's sqrt(2)
 
 
-_UNIFORM = Initialisation()
+UNIFORM = Initialisation()
 
 
 class Scratch:
@@ -41,10 +41,10 @@ class Scratch:
         self.num_passes = 0
         self._tensors: dict[tuple[str, int], Tensor] = {}
 
-    def empty(self, name: str, i: int, like: Tensor, width: int) -> Tensor:
-        """A tensor [K, R, width] with anything in it, for layer i, K and R and the rest as in ``like``."""
+    def empty(self, name: str, i: int, like: Tensor, width: int, extra_rows: int = 0) -> Tensor:
+        """A tensor [K, R + extra_rows, width] with anything in it, for layer i, K and R and the rest as in ``like``."""
         known = self._tensors.get((name, i))
-        shape = (like.shape[0], like.shape[1], width)
+        shape = (like.shape[0], like.shape[1] + extra_rows, width)
         if known is not None and known.shape == shape:
             return known
         size = math.prod(shape)
@@ -87,6 +87,7 @@ class StackedMlp:
         statistics: Tensor,
         scratch: Scratch | None = None,
         learns: bool = False,
+        gradient: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -95,17 +96,20 @@ class StackedMlp:
             statistics: [K, S] float, running mean and variance of BatchNorm, width 0 without.
             scratch: to share between stacks that take turns; default: one of its own.
             learns: whether a backward pass computes the parameters' gradient.
+            gradient: [K, P], where it goes; default: memory of its own.
         """
         self.shape = shape
         self.parameters = parameters
         self.statistics = statistics
-        self.gradient = torch.zeros_like(parameters) if learns else parameters.new_empty(0)
+        if gradient is None:
+            gradient = torch.zeros_like(parameters) if learns else parameters.new_empty(0)
+        self.gradient = gradient
         self._learns = learns
         self._scratch = Scratch() if scratch is None else scratch
-        self._parts = _views(shape.parts, parameters)
-        self._statistics = _views(shape.statistics, statistics)
+        self._parts = views(shape.parts, parameters)
+        self._statistics = views(shape.statistics, statistics)
         self._layers = _layers(shape, self._parts)
-        self._gradient_parts = _views(shape.parts, self.gradient) if learns else {}
+        self._gradient_parts = views(shape.parts, self.gradient) if learns else {}
         self._layer_gradients = _layers(shape, self._gradient_parts) if learns else []
         self._last: _Pass | None = None
 
@@ -116,7 +120,7 @@ class StackedMlp:
         num_networks: int,
         device: torch.device,
         generator: torch.Generator,
-        initialisation: Initialisation = _UNIFORM,
+        initialisation: Initialisation = UNIFORM,
     ) -> "StackedMlp":
         """New networks, drawn on the CPU so that a seed gives the same ones on every device."""
         parameters = torch.zeros(num_networks, row_width(shape.parts), device="cpu")
@@ -128,7 +132,7 @@ class StackedMlp:
             if initialisation.orthogonal:
                 gain = initialisation.last_gain if i == len(shape.hidden) else math.sqrt(2.0)
                 weight = parameters[:, shape.parts[f"{i}.weight"].place]
-                weight.copy_(gain * _orthogonal(num_networks, *shape.layers[i], generator).flatten(1))
+                weight.copy_(gain * orthogonal(num_networks, *shape.layers[i], generator).flatten(1))
                 parameters[:, shape.parts[f"{i}.bias"].place] = 0.0
             if f"{i}.scale" in shape.parts:
                 parameters[:, shape.parts[f"{i}.scale"].place] = 1.0
@@ -180,6 +184,7 @@ class StackedMlp:
         row_weight: Tensor | None = None,
         change: Tensor | None = None,
         change_weight: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Outputs [K, R, out] of inputs [K, R, in].
 
@@ -189,6 +194,7 @@ class StackedMlp:
                 them; otherwise it uses what it remembers.
             change: [K, R, C], by how much some of the inputs differ from ``inputs``, network by network.
             change_weight: [K, H, C], the first layer's weights of those inputs.
+            out: where the outputs go; default: fresh memory.
         """
         self._scratch.num_passes += 1
         self._last = _Pass(self._scratch.num_passes, inputs, [], [])
@@ -205,7 +211,7 @@ class StackedMlp:
             inputs = hidden.relu_()
             self._last.normalised.append(normalised)
             self._last.hidden.append(hidden)
-        return torch.baddbmm(last.bias_row, inputs, last.transposed)
+        return torch.baddbmm(last.bias_row, inputs, last.transposed, out=out)
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> Tensor:
@@ -262,7 +268,7 @@ class StackedMlp:
         return hidden_norm.input_gradient(gradient * self._parts[f"{i}.scale"].unsqueeze(1), normalised)
 
 
-def _orthogonal(num_networks: int, num_in: int, num_out: int, generator: torch.Generator) -> Tensor:
+def orthogonal(num_networks: int, num_in: int, num_out: int, generator: torch.Generator) -> Tensor:
     """[K, out, in] with orthonormal rows or columns, whichever are fewer.
 
     Source: Saxe et al. 2014, section 3, https://arxiv.org/abs/1312.6120
@@ -274,7 +280,8 @@ def _orthogonal(num_networks: int, num_in: int, num_out: int, generator: torch.G
     return orthogonal
 
 
-def _views(parts: dict[str, Part], rows: Tensor) -> dict[str, Tensor]:
+def views(parts: dict[str, Part], rows: Tensor) -> dict[str, Tensor]:
+    """The parts of rows [K, P] by name, [K, ...] each, over the same memory."""
     return {name: rows[:, part.place].unflatten(1, part.shape) for name, part in parts.items()}
 
 
