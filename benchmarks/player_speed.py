@@ -18,13 +18,14 @@ from mlagents_envs.environment import UnityEnvironment
 
 from mlagents_marl_plugin.player.launchers import install
 
-# Each line of the table: the scene, its options, and the rate to reach at 32 areas (None: no figure was set).
+# Each line of the table: the scene, its options, and the rate to reach (None: no figure was set).
 BENCHES: dict[str, tuple[str, list[str], int | None]] = {
     "Tennis": ("Tennis", [], 30_000),
     "TennisVersus": ("TennisVersus", [], None),
     "Dispersion": ("Vmas", ["--scenario", "dispersion", "--n-agents", "3"], None),
     "Parallel": ("Parallel", ["--parallel-env", "pettingzoo.mpe.simple_spread_v2:parallel_env"], None),
     "SimpleSpread": ("Vmas", ["--scenario", "simple_spread"], None),
+    "Battle": ("Battle", [], 25_000),
 }
 
 
@@ -83,7 +84,7 @@ def main() -> None:
                 for _ in range(arguments.repeats)
             ]
             listed = ", ".join(f"{rate:,.0f}" for rate in rates)
-            aim = f"; target at 32 areas {target:,}" if target else ""
+            aim = f"; target {target:,}" if target else ""
             print(
                 f"{name}, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} "
                 f"agent-steps per CPU second of the player (runs: {listed}{aim})",

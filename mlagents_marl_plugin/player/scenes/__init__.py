@@ -60,6 +60,11 @@ SCENES = {
             "mlagents_marl_plugin.player.scenes.parallel_scene",
         ),
         SceneEntry(
+            "Battle",
+            "two armies of up to 81 soldiers (MAgent2), by --opponent; needs the package magent2",
+            "mlagents_marl_plugin.player.scenes.battle_scene",
+        ),
+        SceneEntry(
             "Counter",
             "agents that see who they are and count their steps; for tests of trainers",
             "mlagents_marl_plugin.player.scenes.counter",
