@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -327,21 +328,23 @@ class Replay:
         start = first_id % self.capacity
         at_end = min(num_rows, self.capacity - start)
         yield slice(start, start + at_end), slice(0, at_end)
-        yield slice(0, num_rows - at_end), slice(at_end, num_rows)
+        if at_end < num_rows:
+            yield slice(0, num_rows - at_end), slice(at_end, num_rows)
 
     def _accept(self, rows: Tensor, next_rows: Tensor) -> Tensor:
         """Indices of the completions whose rows are still here, after checking them all."""
-        if bool(((next_rows <= rows) | (rows < 0) | (next_rows >= self._next_id)).any()):
+        numbers, following = rows.numpy(), next_rows.numpy()  # a block is small: torch's overhead would show
+        if ((following <= numbers) | (numbers < 0) | (following >= self._next_id)).any():
             raise ValueError(
                 f"Replay.complete: expected 0 <= row < next_row < {self._next_id}, "
                 f"got rows {rows.tolist()} and next_rows {next_rows.tolist()}; append the successor first"
             )
-        kept = (rows >= self._next_id - self.capacity).nonzero().squeeze(-1)
-        slots = rows[kept] % self.capacity
-        if bool(self._complete[slots].any()) or torch.unique(slots).numel() != slots.numel():
+        kept = np.flatnonzero(numbers >= self._next_id - self.capacity)
+        slots = numbers[kept] % self.capacity
+        if self._complete.numpy()[slots].any() or len(np.unique(slots)) < len(slots):
             raise ValueError(
                 f"Replay.complete: expected rows that are still open, each once, got {rows.tolist()}; "
                 "complete a row when its outcome is known, and only then"
             )
-        self._dropped += rows.numel() - kept.numel()
-        return kept
+        self._dropped += len(numbers) - len(kept)
+        return torch.from_numpy(kept)

@@ -117,10 +117,12 @@ class RewardShaping:
             ValueError: if the user's function returns something else than finite rewards [M, N].
         """
         individual = step.reward if self._function is None else self._call(step)
-        individual = torch.where(individual > 0, individual * self._scale, individual)
-        group = torch.where(step.group_reward > 0, step.group_reward * self._scale, step.group_reward)
-        survives = step.present.bool() & ~step.terminated.bool()
-        return individual + self._bonus * survives, group
+        group = step.group_reward
+        if self._scale != 1.0:
+            individual, group = (torch.where(r > 0, r * self._scale, r) for r in (individual, group))
+        if self._bonus:
+            individual = individual + self._bonus * (step.present.bool() & ~step.terminated.bool())
+        return individual, group
 
     def _call(self, step: RewardStep) -> Tensor:
         assert self._function is not None

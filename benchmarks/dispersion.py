@@ -1,0 +1,258 @@
+"""Dispersion: do three agents that start at one point share out three goals? MAPPO on VMAS, without ML-Agents.
+
+    uv run python benchmarks/dispersion.py --radius 0.2 --reward shared --seeds 1 2 3 4 5
+    uv run python benchmarks/dispersion.py --table          # what all runs came to
+
+A frame is one step of one area; episodes last at most 100 and end once all goals are found. Settings of
+`MappoConfig` follow as NAME=VALUE. One JSON line per run is appended to
+benchmarks/results/dispersion.jsonl: the goals that 1,000 episodes of the greedy policy reached (of 3), and how
+differently the agents act on equal observations (0 to 1).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+import yaml
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.algorithms.mappo import MappoConfig, MappoLearner
+from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec, RolloutBatch
+from mlagents_marl_plugin.player.scenes.vmas_options import VmasOptions
+from mlagents_marl_plugin.player.scenes.vmas_scene import make_env
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "dispersion.jsonl"
+CPU = torch.device("cpu")
+AGENTS, MAX_STEPS, TEST_EPISODES, TEST_SEED = 3, 100, 1000, 10_000
+DEFAULTS = {
+    "buffer_size": 9600,
+    "batch_size": 1920,
+    "num_epoch": 10,
+    "share_actor": Sharing.SEPARATE,
+    "share_critic": Sharing.SEPARATE,
+}
+
+
+class Areas:
+    """Many areas of Dispersion, each begun anew as it ends."""
+
+    def __init__(self, num_areas: int, seed: int, radius: float, shared_reward: bool) -> None:
+        scenario = {"n_agents": AGENTS, "food_radius": radius, "share_reward": shared_reward}
+        options = VmasOptions(
+            "dispersion", MAX_STEPS, scenario_options={**scenario, "penalise_by_time": True}
+        )
+        self.env = make_env(num_areas, seed, options)
+        self.obs = torch.cat(self.env.reset(), 1)  # [A, joint]
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One step with actions [A, N, 2]: rewards [A, N], who terminated and who ended [A], last observations."""
+        seen, rewards, terminated, truncated, _ = self.env.step(list(action.clamp(-1.0, 1.0).unbind(1)))
+        self.obs = final = torch.cat(seen, 1)
+        ended = terminated | truncated
+        if ended.all():
+            self.obs = torch.cat(self.env.reset(), 1)
+        elif ended.any():
+            for area in ended.nonzero().flatten().tolist():
+                self.env.reset_at(area, return_observations=False)
+            (seen,) = self.env.get_from_scenario(True, False, False, False)
+            self.obs = torch.cat(seen, 1)
+        return torch.stack(rewards, 1), terminated, ended, final
+
+
+def goals_found(final: Tensor) -> Tensor:
+    """How many goals an episode's last observations [A, joint] show as found, [A]."""
+    return final[:, [6, 9, 12]].sum(1)
+
+
+class Player:
+    """The acting side of a learner: all agents of all areas at once."""
+
+    def __init__(self, learner: MappoLearner, num_areas: int, seed: int) -> None:
+        self.actor = learner.actor
+        self.slot = torch.arange(AGENTS).repeat(num_areas)
+        self.no_choices = torch.ones(num_areas * AGENTS, 0)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [A, N, 2] and their log-probabilities [A, N]."""
+        rows = obs.view(len(self.slot), -1)
+        action, log_prob = self.actor.sample_rows(rows, self.no_choices, self.slot, self.generator)
+        return action.view(len(obs), AGENTS, -1), log_prob.view(len(obs), AGENTS)
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        """Means [A, N, 2]."""
+        rows = obs.view(len(self.slot), -1)
+        return self.actor.mode_rows(rows, self.no_choices, self.slot).view(len(obs), AGENTS, -1)
+
+
+def play(areas: Areas, player: Player, num_steps: int) -> RolloutBatch:
+    """What came of so many steps of all areas."""
+    steps, ends, num_areas = [], [areas.obs[:0]], len(areas.obs)
+    num_rows = num_steps * num_areas
+    num_ends = 0
+    for number in range(1, num_steps + 1):
+        obs = areas.obs
+        action, log_prob = player.draw(obs)
+        reward, terminated, ended, final = areas.step(action)
+        successor = torch.arange(number * num_areas, (number + 1) * num_areas)
+        # Behind the R rows come the observations after the last of them, then those at ends.
+        places = num_rows + num_areas + num_ends + torch.arange(int(ended.sum()))
+        successor[ended] = places
+        ends.append(final[ended])
+        num_ends += len(places)
+        steps.append((obs, action.flatten(1), log_prob, reward, terminated, ended, successor))
+    obs, action, log_prob, reward, terminated, ended, successor = map(torch.cat, zip(*steps, strict=True))
+    everybody = torch.ones(num_rows, AGENTS)
+    return RolloutBatch(
+        obs=torch.cat([obs, areas.obs, *ends]),
+        agent_mask=torch.ones(num_rows + num_areas + num_ends, AGENTS),
+        action=action,
+        allowed=torch.ones(num_rows, 0),
+        log_prob=log_prob,
+        acted=everybody,
+        value_mask=everybody,
+        reward=reward,
+        terminated=terminated.float().unsqueeze(1).expand(-1, AGENTS),
+        cut=ended.float(),
+        successor=successor,
+    )
+
+
+def test(learner: MappoLearner, radius: float) -> float:
+    """Goals found by the greedy policy, mean over the first episode of many areas that no run has seen."""
+    areas, player = Areas(TEST_EPISODES, TEST_SEED, radius, True), Player(learner, TEST_EPISODES, 0)
+    found, going = torch.zeros(TEST_EPISODES), torch.ones(TEST_EPISODES, dtype=torch.bool)
+    for _ in range(MAX_STEPS):
+        _, _, ended, final = areas.step(player.greedy(areas.obs))
+        found[going & ended] = goals_found(final)[going & ended]
+        going &= ~ended
+        if not going.any():
+            break
+    return float(found.mean())
+
+
+def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One run."""
+    algorithm = ALGORITHMS["mappo"]
+    config = algorithm.config(**settings)
+    spec = GroupSpec((RoleSpec("Agent", AGENTS, ((4 + 3 * AGENTS,),), ActionLayout(2)),))
+    learner = algorithm.learner(
+        spec,
+        config,
+        hidden_units=options.hidden_units,
+        num_layers=2,
+        normalize=False,
+        discount=options.gamma,
+        device=CPU,
+        seed=seed,
+    )
+    areas = Areas(options.areas, seed, options.radius, options.reward == "shared")
+    player = Player(learner, options.areas, seed)
+    num_steps = max(1, config.buffer_size // (options.areas * AGENTS))
+    begin, frames, curve = time.process_time(), 0, []
+    while frames < options.frames:
+        learner.set_progress(frames / options.frames, 0)
+        learner.update(play(areas, player, num_steps))
+        frames += num_steps * options.areas
+        if frames * options.looks // options.frames > len(curve):
+            curve.append(round(test(learner, options.radius), 3))
+            print(f"seed {seed}, {frames} frames: {curve[-1]} goals", flush=True)
+    return {
+        "frames": frames,
+        "goals": round(test(learner, options.radius), 3),
+        "curve": curve,
+        "action_diversity": round(float(learner.metrics()["action_diversity"]), 3),
+        "cpu_minutes": round((time.process_time() - begin) / 60, 2),
+    }
+
+
+def parsed(texts: list[str]) -> dict[str, Any]:
+    """Settings of `MappoConfig` from NAME=VALUE, as YAML has them."""
+    settings: dict[str, Any] = dict(DEFAULTS)
+    fields = attrs.fields_dict(MappoConfig)
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in fields:
+            raise SystemExit(f"{text}: expected a setting of MappoConfig, got {name}")
+        kind, plain = fields[name].default, yaml.safe_load(value)
+        settings[name] = type(kind)(plain)
+    return settings
+
+
+def table() -> str:
+    """A row per setting, over its seeds."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for text in RESULTS.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        what = [f"{name}={value}" for name, value in line["settings"].items()]
+        about = (
+            str(line["radius"]),
+            line["reward"],
+            str(line["areas"]),
+            f"{line['frames']:,}",
+            ", ".join(what),
+        )
+        groups.setdefault(" | ".join(about), []).append(line)
+    rows = [
+        "| radius | reward | areas | frames | settings | seeds | goals of 3, mean (each) | action diversity |"
+    ]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for about, lines in groups.items():
+        goals = [line["goals"] for line in lines]
+        each = ", ".join(f"{value:.2f}" for value in goals)
+        diversity = statistics.mean(line["action_diversity"] for line in lines)
+        seeds = ", ".join(str(line["seed"]) for line in lines)
+        rows.append(f"| {about} | {seeds} | {statistics.mean(goals):.2f} ({each}) | {diversity:.2f} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("--radius", type=float, default=0.2)
+    parser.add_argument("--reward", choices=["shared", "per-agent"], default="shared")
+    parser.add_argument("--areas", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--gamma", type=float, default=0.99)
+    parser.add_argument("--hidden-units", type=int, default=128)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--looks", type=int, default=10, help="greedy tests along the way")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="show all results, run nothing")
+    options = parser.parse_args()
+    if options.table:
+        print(table())
+        return
+    torch.set_num_threads(1)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    for seed in options.seeds:
+        settings = parsed(options.settings)
+        result = train(options, settings, seed)
+        shown = {name: value.value if isinstance(value, Enum) else value for name, value in settings.items()}
+        about = {"seed": seed, "commit": commit, "settings": shown}
+        about |= {
+            name: getattr(options, name) for name in ("radius", "reward", "areas", "gamma", "hidden_units")
+        }
+        line = json.dumps(about | result)
+        print(line, flush=True)
+        with options.output.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
