@@ -16,7 +16,7 @@ from mlagents_marl_plugin.player.protocol import (
     TrainerConnection,
     TrainerGone,
 )
-from mlagents_marl_plugin.player.scene import Scene, SceneSettings
+from mlagents_marl_plugin.player.scene import Scene, SceneError, SceneSettings
 from mlagents_marl_plugin.player.scenes import SceneEntry
 from mlagents_marl_plugin.player.session import ProtocolMismatch, Session
 from mlagents_marl_plugin.player.side_channels import SideChannelError, SideChannels
@@ -54,7 +54,7 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
         log.error("%s", error)
     except TrainerGone as error:
         log.error("what listens on port %d did not answer as an ML-Agents trainer (%s)", options.port, error)
-    except (ProtocolMismatch, MessageError, MessageTooLarge, SideChannelError) as error:
+    except (ProtocolMismatch, MessageError, MessageTooLarge, SideChannelError, SceneError) as error:
         log.error("%s", error)
         connection.say_good_bye()
     except Exception:

@@ -94,6 +94,10 @@ class Actions(NamedTuple):
     discrete: NDArray[np.int64]  # [n, branches]
 
 
+class SceneError(RuntimeError):
+    """The scene cannot be made or cannot go on; the text tells the user why and what to do."""
+
+
 Frame = Mapping[str, Rows]
 """Behaviour id to its rows at one tick; a behaviour with no rows may be left out."""
 
@@ -115,6 +119,9 @@ class Scene(ABC):
     def drain_statistics(self) -> list[Statistic]:
         """Statistics for TensorBoard gathered since the last call."""
         return []
+
+    def close(self) -> None:  # noqa: B027 - most scenes have nothing to give back
+        """Give back what outlives the last step, such as a process that plays for this scene."""
 
 
 class SceneSettings(NamedTuple):

@@ -68,6 +68,7 @@ class Session:
             TrainerGone: if what listens on the port does not answer the handshake.
             ProtocolMismatch, MessageError, SideChannelError, MessageTooLarge: if the two sides misunderstand
                 each other.
+            SceneError: if the scene cannot be made or cannot go on.
         """
         settings = self._shake_hands()
         self._begin(settings)
@@ -81,6 +82,7 @@ class Session:
         except TrainerGone as gone:
             return f"the trainer is gone ({gone})"
         finally:
+            self._scene.close()
             self._log.info(self._speed.summary())
         return "the trainer closed the connection"
 

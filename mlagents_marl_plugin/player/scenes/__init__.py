@@ -65,6 +65,11 @@ SCENES = {
             "mlagents_marl_plugin.player.scenes.battle_scene",
         ),
         SceneEntry(
+            "UdacityTennis",
+            "Udacity's Tennis, or another build of ML-Agents 0.4, by --build",
+            "mlagents_marl_plugin.player.legacy.udacity_scene",
+        ),
+        SceneEntry(
             "Counter",
             "agents that see who they are and count their steps; for tests of trainers",
             "mlagents_marl_plugin.player.scenes.counter",
