@@ -98,6 +98,7 @@ def test_a_build_of_another_version_is_explained_where_a_person_looks(tmp_path):
     log = (tmp_path / "Player-0.log").read_text()
     assert "expected one that speaks API-4 (ML-Agents 0.4), got API-5" in log
     assert "Traceback" not in log
+    assert not alive(diary(tmp_path)[0]["pid"])
 
 
 def test_matd3_trains_through_the_bridge(tmp_path):

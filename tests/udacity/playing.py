@@ -15,7 +15,8 @@ from mlagents_marl_plugin.player.legacy.udacity_options import UdacityOptions
 from mlagents_marl_plugin.player.legacy.udacity_scene import UdacityScene
 from mlagents_marl_plugin.player.scene import Actions, Frame
 from mlagents_marl_plugin.player.side_channels import EnvironmentParameters
-from tests.udacity.fake_build import GAMES, FakeBuild, caller
+from tests.udacity.fake_build import FakeBuild, caller
+from tests.udacity.games import GAMES
 
 SEED = 3
 PROGRAM = Path("Tennis.x86_64")

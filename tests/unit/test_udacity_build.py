@@ -1,6 +1,7 @@
 """Finding a build, starting it, and seeing to it that it ends."""
 
 import os
+import signal
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from mlagents_marl_plugin.player.scene import Actions, SceneError, SceneSettings
 from mlagents_marl_plugin.player.scenes import SCENES
 from mlagents_marl_plugin.player.side_channels import EnvironmentParameters
 from tests.udacity import fake_build
+from tests.udacity.programs import diary
 
 FAKE = [sys.executable, fake_build.__file__]
 BRIDGE = SCENES["UdacityTennis"]
@@ -220,6 +222,17 @@ def test_a_build_that_crashes_while_it_plays():
         SceneError, match="exit code 9 while it played and said 'Segmentation fault'; start it by"
     ):
         for _ in range(6):
+            academy.step(CHOSEN)
+    academy.close()
+
+
+def test_a_build_that_is_killed_while_it_waits_for_the_trainer(tmp_path):
+    academy = conversation("--game", "banana", "--diary", str(tmp_path / "diary"))
+    academy.shake_hands(seed=1)
+    academy.reset(True, {})
+    os.kill(diary(tmp_path)[0]["pid"], signal.SIGTERM)
+    with pytest.raises(SceneError, match="got one that (hung up|ended with exit code .*) while it played"):
+        for _ in range(3):
             academy.step(CHOSEN)
     academy.close()
 

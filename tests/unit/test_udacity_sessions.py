@@ -12,7 +12,8 @@ from mlagents_marl_plugin.player.legacy.udacity_options import UdacityOptions
 from mlagents_marl_plugin.player.legacy.udacity_scene import UdacityScene
 from mlagents_marl_plugin.player.scene import Actions
 from mlagents_marl_plugin.player.side_channels import EnvironmentParameters
-from tests.udacity.fake_build import GAMES, RESET, FakeBuild
+from tests.udacity.fake_build import RESET, FakeBuild
+from tests.udacity.games import GAMES
 from tests.udacity.wire import every, first, floats
 
 # Recorded by tests/udacity/record_sessions.py.

@@ -16,6 +16,7 @@ from mlagents_marl_plugin.player.scene import Actions, SceneError
 
 # How soon a build that died is noticed.
 _POLL_SECONDS = 0.2
+_DEATH_SECONDS = 1.0
 _GOOD_BYE_SECONDS = 5.0
 
 
@@ -111,7 +112,7 @@ class Academy:
             try:
                 call = self._side.next_call(_POLL_SECONDS)
             except HungUp:
-                self._process.wait(_POLL_SECONDS)
+                self._process.wait(_DEATH_SECONDS)
                 raise self._gone(self._process.exit_code) from None
             if call is not None:
                 return call

@@ -131,7 +131,7 @@ def _add_field(message: DescriptorProto, name: str, field: _Field) -> None:
         described.label = FieldDescriptorProto.LABEL_REPEATED
 
 
-def _message_classes() -> dict[str, Any]:
+def _message_class(wanted: str) -> Any:
     file = FileDescriptorProto(name="mlagents_0_4.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add()
@@ -140,14 +140,7 @@ def _message_classes() -> dict[str, Any]:
             _add_field(message, field_name, field)
     pool = DescriptorPool()
     pool.Add(file)
-    factory = MessageFactory(pool)
-    return {
-        name: factory.GetPrototype(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
-    }
+    return MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName(f"{_PACKAGE}.{wanted}"))
 
 
-_CLASSES = _message_classes()
-UnityMessage = _CLASSES["UnityMessage"]
-UnityRLInput = _CLASSES["UnityRLInput"]
-UnityRLOutput = _CLASSES["UnityRLOutput"]
-UnityRLInitializationOutput = _CLASSES["UnityRLInitializationOutput"]
+UnityMessage = _message_class("UnityMessage")
