@@ -16,7 +16,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["mlagents_marl_plugin", "mlagents_marl_plugin.*"]),
-    package_data={"mlagents_marl_plugin": ["py.typed"]},
+    package_data={"mlagents_marl_plugin": ["py.typed", "tools/*.html"]},
     # mlagents 1.1.0 itself asks for <= 3.10.12, although it runs on later patches; see README, "Install".
     python_requires=">=3.10.1,<3.11",
     install_requires=[
@@ -55,6 +55,7 @@ setup(
         "console_scripts": [
             "marl-player = mlagents_marl_plugin.player.cli:main",
             "marl-evaluate = mlagents_marl_plugin.tools.evaluate:main",
+            "marl-watch = mlagents_marl_plugin.tools.watch:main",
         ],
     },
 )

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from mlagents_marl_plugin.player.canvas import Canvas, Colour, mix, write_gif
 from mlagents_marl_plugin.player.scenes import tennis_court as court
 from mlagents_marl_plugin.player.scenes.tennis import TennisSnapshot, TennisWorld
 from mlagents_marl_plugin.player.scenes.tennis_court import Floats
-
-Colour = tuple[int, int, int]
 
 SKY, GROUND, LINE, INK, FAINT = (
     (246, 247, 242),
@@ -25,10 +23,11 @@ SKY, GROUND, LINE, INK, FAINT = (
 RACKET_COLOUR: tuple[Colour, Colour] = ((214, 96, 52), (42, 104, 178))  # B, A
 BALL, BALL_EDGE, GAIN = (235, 213, 61), (120, 104, 14), (32, 132, 76)
 _LEFT, _RIGHT, _BOTTOM, _TOP = -12.9, 12.9, -4.1, 8.1  # metres shown
-_SUPERSAMPLE = 2  # drawn larger, then shrunk: smooth edges
-_FRAME_STRIDE = 2  # of the 50 fixed steps per second a GIF shows 25
+FRAME_STRIDE = 2  # of the 50 fixed steps per second a GIF shows 25
 _TRAIL = 14  # fixed steps
 _GAIN_SHOWN = 30  # fixed steps
+_LOOK_BACK = 1 + max(_TRAIL, _GAIN_SHOWN)
+_GIF_WIDTH = 560
 _PANEL_COLUMNS = 2
 _NAMES = ("B", "A")
 _SCORE_X = 9.2
@@ -111,32 +110,11 @@ class _Film:
         return len(self.ball)
 
 
-class _Canvas:
-    """Draws in metres; fonts in pixels of the finished picture."""
+class _CourtCanvas(Canvas):
+    """Draws a court in metres."""
 
     def __init__(self, width: int) -> None:
-        self._scale = width * _SUPERSAMPLE / (_RIGHT - _LEFT)
-        height = round((_TOP - _BOTTOM) * self._scale / _SUPERSAMPLE)
-        self._image = Image.new("RGB", (width * _SUPERSAMPLE, height * _SUPERSAMPLE), SKY)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def finished(self) -> Image.Image:
-        return self._image.reduce(_SUPERSAMPLE)
-
-    def _at(self, point: Sequence[float]) -> tuple[float, float]:
-        return (point[0] - _LEFT) * self._scale, (_TOP - point[1]) * self._scale
-
-    def box(self, left: float, bottom: float, right: float, top: float, colour: Colour) -> None:
-        self._draw.rectangle([*self._at((left, top)), *self._at((right, bottom))], fill=colour)
-
-    def disc(
-        self, centre: Sequence[float], radius: float, colour: Colour, edge: Colour | None = None
-    ) -> None:
-        x, y = self._at(centre)
-        reach = radius * self._scale
-        self._draw.ellipse(
-            [x - reach, y - reach, x + reach, y + reach], fill=colour, outline=edge, width=_SUPERSAMPLE
-        )
+        super().__init__(width, (_LEFT, _BOTTOM, _RIGHT, _TOP), SKY)
 
     def racket(self, place: Sequence[float], agent: int, colour: Colour) -> None:
         mirror = (court.MIRROR[agent], 1.0)
@@ -146,12 +124,7 @@ class _Canvas:
             centre + (u * along * court.RACKET_NORMAL + w * across * court.RACKET_FACE) * mirror
             for u, w in ((1, 1), (1, -1), (-1, -1), (-1, 1))
         ]
-        self._draw.polygon([self._at(corner) for corner in corners], fill=colour)
-
-    def text(
-        self, point: Sequence[float], text: str, size: int, colour: Colour = INK, anchor: str = "mm"
-    ) -> None:
-        self._draw.text(self._at(point), text, fill=colour, font=_font(size * _SUPERSAMPLE), anchor=anchor)
+        self.polygon(corners, colour)
 
     def court(self) -> None:
         """Ground, walls, net and the plane above it that pays."""
@@ -164,17 +137,7 @@ class _Canvas:
         self.box(-0.09, court.FLOOR_TOP, 0.09, court.NET_TOP, INK)
 
 
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _mix(colour: Colour, share: float, ground: Colour = SKY) -> Colour:
-    red, green, blue = (round(share * c + (1.0 - share) * g) for c, g in zip(colour, ground, strict=True))
-    return red, green, blue
-
-
-def _score_board(canvas: _Canvas, score: Floats, before: Floats) -> None:
+def _score_board(canvas: _CourtCanvas, score: Floats, before: Floats) -> None:
     """Both scores, each on its player's side, and below them what was earned since ``before``."""
     for agent in (court.AGENT_B, court.AGENT_A):
         x = -court.MIRROR[agent] * _SCORE_X
@@ -184,15 +147,21 @@ def _score_board(canvas: _Canvas, score: Floats, before: Floats) -> None:
             canvas.text((x, 6.1), f"+{gain:.1f}", 15, GAIN)
 
 
-def _moment(film: _Film, now: int, width: int) -> Image.Image:
+def draw_last(frames: Sequence[TennisSnapshot], area: int, seconds: float, width: int) -> Image.Image:
+    """The last of these fixed steps of one rally, with the ball's trail; ``seconds`` into it."""
+    film = _Film.of(frames[-_LOOK_BACK:], area)
+    return _moment(film, len(film) - 1, width, seconds)
+
+
+def _moment(film: _Film, now: int, width: int, seconds: float) -> Image.Image:
     """The court at one fixed step, with the ball's trail and the latest reward."""
-    canvas = _Canvas(width)
+    canvas = _CourtCanvas(width)
     canvas.court()
     _score_board(canvas, film.score[now], film.score[max(0, now - _GAIN_SHOWN)])
-    canvas.text((0.0, 7.2), f"{now * court.FIXED_STEP:.1f} s", 14)
+    canvas.text((0.0, 7.2), f"{seconds:.1f} s", 14)
     for past in range(max(0, now - _TRAIL), now, 2):
         share = 1.0 - (now - past) / (_TRAIL + 2)
-        canvas.disc(film.ball[past], court.BALL_RADIUS * (0.35 + 0.5 * share), _mix(BALL, 0.75 * share))
+        canvas.disc(film.ball[past], court.BALL_RADIUS * (0.35 + 0.5 * share), mix(BALL, 0.75 * share, SKY))
     for agent, colour in enumerate(RACKET_COLOUR):
         canvas.racket(film.racket[now, agent], agent, colour)
     canvas.disc(film.ball[now], court.BALL_RADIUS, BALL, BALL_EDGE)
@@ -200,18 +169,9 @@ def _moment(film: _Film, now: int, width: int) -> Image.Image:
 
 
 def _write_gif(film: _Film, path: Path) -> None:
-    shown = range(0, len(film), _FRAME_STRIDE)
-    pictures = [_moment(film, now, width=560) for now in shown]
-    # One palette for all, or colours would flicker from frame to frame.
-    sample = Image.new("RGB", (560, pictures[0].height * 3))
-    for place, picture in enumerate((pictures[0], pictures[len(pictures) // 2], pictures[-1])):
-        sample.paste(picture, (0, place * picture.height))
-    palette = sample.quantize(48, dither=Image.Dither.NONE)
-    indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    milliseconds = round(1000 * court.FIXED_STEP * _FRAME_STRIDE)
-    indexed[0].save(
-        path, save_all=True, append_images=indexed[1:], duration=milliseconds, loop=0, optimize=True
-    )
+    shown = range(0, len(film), FRAME_STRIDE)
+    pictures = [_moment(film, now, _GIF_WIDTH, now * court.FIXED_STEP) for now in shown]
+    write_gif(pictures, path, court.FIXED_STEP * FRAME_STRIDE)
 
 
 def _strip(film: _Film, panels: int) -> Image.Image:
@@ -235,17 +195,17 @@ def _strip(film: _Film, panels: int) -> Image.Image:
 
 def _flight(film: _Film, start: int, end: int, width: int) -> Image.Image:
     """One flight of the ball, with rackets where they stood (pale) and where they ended."""
-    canvas = _Canvas(width)
+    canvas = _CourtCanvas(width)
     canvas.court()
     _score_board(canvas, film.score[end], film.score[start])
     striker = _NAMES[court.AGENT_A if film.ball[start, 0] < 0.0 else court.AGENT_B]
     title = "serve" if start == 0 else f"{striker} strikes"
     canvas.text((0.0, 7.2), f"{title}, {start * court.FIXED_STEP:.1f} s", 15)
     for agent, colour in enumerate(RACKET_COLOUR):
-        canvas.racket(film.racket[start, agent], agent, _mix(colour, 0.25))
+        canvas.racket(film.racket[start, agent], agent, mix(colour, 0.25, SKY))
     for step in range(start, end, 4):
         share = 0.25 + 0.6 * (step - start) / max(1, end - start)
-        canvas.disc(film.ball[step], 0.55 * court.BALL_RADIUS, _mix(BALL, share))
+        canvas.disc(film.ball[step], 0.55 * court.BALL_RADIUS, mix(BALL, share, SKY))
     for agent, colour in enumerate(RACKET_COLOUR):
         canvas.racket(film.racket[end, agent], agent, colour)
     canvas.disc(film.ball[end], court.BALL_RADIUS, BALL, BALL_EDGE)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.side_channels import EnvironmentParameters, Statistic
 
 
@@ -119,6 +120,10 @@ class Scene(ABC):
     def drain_statistics(self) -> list[Statistic]:
         """Statistics for TensorBoard gathered since the last call."""
         return []
+
+    def film(self, _area: int) -> Film | None:
+        """Begin to film an area; None if the scene cannot draw itself."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most scenes have nothing to give back
         """Give back what outlives the last step, such as a process that plays for this scene."""

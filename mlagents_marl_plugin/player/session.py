@@ -17,6 +17,7 @@ from mlagents_marl_plugin.player import messages
 from mlagents_marl_plugin.player.agent_ids import AgentIds
 from mlagents_marl_plugin.player.event_log import EventLog
 from mlagents_marl_plugin.player.faults import Faults
+from mlagents_marl_plugin.player.film import PICTURES, Film, pack_pictures
 from mlagents_marl_plugin.player.protocol import (
     TRAINER_LIMIT,
     MessageTooLarge,
@@ -25,7 +26,12 @@ from mlagents_marl_plugin.player.protocol import (
 )
 from mlagents_marl_plugin.player.row_encoder import Encode, RowEncoder, row_encoder
 from mlagents_marl_plugin.player.scene import Actions, Behavior, Frame, Rows, Scene
-from mlagents_marl_plugin.player.side_channels import SideChannels, pack_statistics
+from mlagents_marl_plugin.player.side_channels import (
+    SideChannelError,
+    SideChannels,
+    pack_message,
+    pack_statistics,
+)
 
 PRODUCT = "marl-player"
 # The release of Unity's package whose behaviour is simulated; the trainer only prints it.
@@ -116,10 +122,13 @@ class Session:
         self._introduced: set[str] = set()
         self._asked: dict[str, NDArray[np.int64]] = {}
         self._playing = False
+        self._film: Film | None = None
+        self._filmed_area: int | None = None
 
     def _tick(self, rl_input: UnityRLInputProto) -> bytes:
         """Carry out one command and report the next tick at which an agent has something to say."""
         self._side_channels.receive(rl_input.side_channel)
+        self._start_film()
         if rl_input.command == command_pb2.RESET or not self._playing:
             frame = self._reset()
         else:
@@ -172,11 +181,24 @@ class Session:
         new = [self._behavior[name] for name in infos if name not in self._introduced and ids[name].size]
         introduction = messages.introduction(new) if new else b""
         self._introduced.update(behavior.id for behavior in new)
-        return messages.tick(infos, self._statistics(), introduction)
+        return messages.tick(infos, self._statistics() + self._pictures(), introduction)
 
     def _statistics(self) -> bytes:
         statistics = self._scene.drain_statistics()
         return pack_statistics(statistics) if self._side_channels.wants_statistics else b""
+
+    def _start_film(self) -> None:
+        area = self._side_channels.filmed_area
+        if area == self._filmed_area or area is None:
+            return
+        if not 0 <= area < self._num_areas:
+            raise SideChannelError(f"pictures: expected an area from 0 to {self._num_areas - 1}, got {area}")
+        self._filmed_area, self._film = area, self._scene.film(area)
+
+    def _pictures(self) -> bytes:
+        if self._film is None:
+            return b""
+        return pack_message(PICTURES, pack_pictures(self._film.drain(), self._film.seconds))
 
 
 def _asking(rows: Rows) -> NDArray[np.int64]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlagents_marl_plugin.player.film import PICTURES
+
 ENGINE_CONFIGURATION = uuid.UUID("e951342c-4f7e-11ea-b238-784f4387d1f7")
 ENVIRONMENT_PARAMETERS = uuid.UUID("534c891e-810f-11ea-a9d0-822485860400")
 STATISTICS = uuid.UUID("a1d8f7b7-cec8-50f9-b78b-d3e165a78520")
@@ -121,12 +123,14 @@ class SideChannels:
         wants_statistics: report statistics to this trainer. A trainer without a statistics channel prints a
             warning for each of them, in lines that grow with the square (each warning adds a log handler). So
             they go to whoever sets the engine's whole configuration, as mlagents-learn does, or on demand.
+        filmed_area: somebody wants to see pictures of this area; None if nobody does.
     """
 
     def __init__(self, log: logging.Logger, wants_statistics: bool = False) -> None:
         self.parameters = EnvironmentParameters()
         self.time_scale = 1.0
         self.wants_statistics = wants_statistics
+        self.filmed_area: int | None = None
         self._engine_settings: set[int] = set()
         self._log = log
         self._ignored: set[uuid.UUID] = {TRAINING_ANALYTICS}
@@ -139,6 +143,8 @@ class SideChannels:
                     self._configure_engine(_Reader(payload))
                 elif channel == ENVIRONMENT_PARAMETERS:
                     self._set_parameter(_Reader(payload))
+                elif channel == PICTURES:
+                    self.filmed_area = _Reader(payload).int32()
                 elif channel not in self._ignored:
                     self._ignored.add(channel)
                     self._log.info("Ignoring side channel %s, which this scene does not have.", channel)
@@ -175,8 +181,13 @@ def pack_statistics(statistics: Iterable[Statistic]) -> bytes:
     for name, value, aggregation in statistics:
         text = name.encode("ascii")
         payload = struct.pack(f"<i{len(text)}sfi", len(text), text, value, aggregation)
-        packed += _HEADER.pack(STATISTICS.bytes_le, len(payload)) + payload
+        packed += pack_message(STATISTICS, payload)
     return bytes(packed)
+
+
+def pack_message(channel: uuid.UUID, payload: bytes) -> bytes:
+    """One message of a side channel."""
+    return _HEADER.pack(channel.bytes_le, len(payload)) + payload
 
 
 def _messages(data: bytes) -> Iterator[tuple[uuid.UUID, bytes]]:

@@ -18,7 +18,8 @@ from mlagents_marl_plugin.tools.episodes import SCORES, Episodes, GroupingError
 from mlagents_marl_plugin.tools.evaluation_report import in_json, in_words, report
 from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError
 from mlagents_marl_plugin.tools.onnx_player import ModelError
-from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, SceneOptions, advance, open_scene
+from mlagents_marl_plugin.tools.scene_arguments import add_scene_arguments, positive, scene_options
+from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, advance, open_scene
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _DECISIONS_WITHOUT_END = 20_000
@@ -90,47 +91,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example: marl-evaluate --env unity_builds/Tennis --model results/tennis_maddpg --num-areas 8",
     )
     p.add_argument(
-        "--model",
-        action="append",
-        required=True,
-        metavar="[NAME=]PATH",
-        help="a .onnx file or a run's folder; NAME= (Tennis, Tennis?team=0, Tennis-slot1) says whom it plays",
-    )
-    p.add_argument("--env", metavar="PATH", help="the build; without it the Editor is awaited")
-    p.add_argument(
-        "--episodes", type=_positive, default=100, metavar="N", help="how many (default %(default)s)"
+        "--episodes", type=positive, default=100, metavar="N", help="how many (default %(default)s)"
     )
     p.add_argument(
         "--behavior", metavar="NAME", help="score only this behaviour; others without a model do nothing"
     )
-    p.add_argument(
-        "--seed", type=int, default=0, help="of the scene and of random actions (default %(default)s)"
-    )
-    p.add_argument(
-        "--num-areas", type=_positive, default=1, metavar="N", help="areas side by side (default 1)"
-    )
-    p.add_argument(
-        "--group-size",
-        type=_positive,
-        metavar="K",
-        help="agents that play together, where the scene has no group ids (default: by --num-areas, or all)",
-    )
     p.add_argument("--score", choices=list(SCORES), default="max", help="over a group's agents (default max)")
-    p.add_argument(
-        "--stochastic", action="store_true", help="play what Unity plays without Deterministic Inference"
-    )
     p.add_argument(
         "--json", type=Path, metavar="FILE", help="write all scores, the models and versions to a file"
     )
-    p.add_argument("--base-port", type=int, metavar="P", help="default 5005 with --env, 5004 for the Editor")
-    p.add_argument("--time-scale", type=float, default=20.0, metavar="X", help="default 20; 1 to watch")
-    p.add_argument("--no-graphics", action="store_true", help="run the build without a window")
-    p.add_argument(
-        "--timeout-wait", type=_positive, default=60, metavar="S", help="seconds to wait (default 60)"
-    )
-    p.add_argument(
-        "--env-args", nargs=argparse.REMAINDER, default=[], help="all that follows goes to the build"
-    )
+    add_scene_arguments(p, time_scale=20.0)
     return p
 
 
@@ -142,18 +112,7 @@ def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Ep
     onnxruntime.set_seed(args.seed)
     if args.env is None:
         _say(f"waiting {args.timeout_wait} s for the Editor: press Play now")
-    env = open_scene(
-        SceneOptions(
-            env=args.env,
-            seed=args.seed,
-            num_areas=args.num_areas,
-            base_port=args.base_port,
-            time_scale=args.time_scale,
-            no_graphics=args.no_graphics,
-            timeout_wait=args.timeout_wait,
-            env_args=args.env_args,
-        )
-    )
+    env = open_scene(scene_options(args))
     try:
         advance(env, first=True)
         behaviors = list(env.behavior_specs)
@@ -167,13 +126,6 @@ def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Ep
         play(env, cast, episodes, args.behavior)
     finally:
         env.close()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text}")
-    return number
 
 
 def _say(text: str) -> None:

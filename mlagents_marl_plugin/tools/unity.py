@@ -16,6 +16,7 @@ from mlagents_envs.exception import (
     UnityWorkerInUseException,
 )
 from mlagents_envs.side_channel.engine_configuration_channel import EngineConfigurationChannel
+from mlagents_envs.side_channel.side_channel import SideChannel
 
 # What mlagents_envs deletes wherever it stands in a path.
 _MANGLED = (".app", ".exe", ".x86_64", ".x86")
@@ -51,7 +52,7 @@ class SceneOptions:
         return UnityEnvironment.BASE_ENVIRONMENT_PORT if self.env else UnityEnvironment.DEFAULT_EDITOR_PORT
 
 
-def open_scene(options: SceneOptions) -> UnityEnvironment:
+def open_scene(options: SceneOptions, side_channels: Sequence[SideChannel] = ()) -> UnityEnvironment:
     """Starts the build, or waits for the Editor, and configures its engine as training does.
 
     Raises:
@@ -80,7 +81,7 @@ def open_scene(options: SceneOptions) -> UnityEnvironment:
             no_graphics=options.no_graphics,
             timeout_wait=options.timeout_wait,
             additional_args=list(options.env_args),
-            side_channels=[engine],
+            side_channels=[engine, *side_channels],
             num_areas=options.num_areas,
         )
     except UnityWorkerInUseException as error:

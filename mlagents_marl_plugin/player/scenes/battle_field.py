@@ -23,6 +23,7 @@ MOVES = np.array([(x, y) for y in range(-2, 3) for x in range(-2, 3) if abs(x) +
 ATTACKS = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])
 STAY = 6
 _ARMY_SHARE = 0.04  # of the map's cells
+_OWN_HEALTH = 2  # channel of the view
 _GAP = 3  # cells between an army and the middle of the map
 _EMBEDDING = 10  # bits of a soldier's number among its features
 _ACTION_FEATURES = NUM_ACTIONS + 1  # the last action, one-hot, and the last reward
@@ -54,6 +55,7 @@ class BattleField:
         army_size: soldiers of each side at the start.
         view_shape, num_features: of one soldier's observation.
         over: since the last step nobody is left on a side.
+        decisions: steps since the reset.
     """
 
     def __init__(self, seed: int, options: BattleOptions) -> None:
@@ -72,7 +74,7 @@ class BattleField:
 
     def reset(self) -> None:
         """Draw up both armies anew."""
-        self.over = False
+        self.over, self.decisions = False, 0
         self._game.reset()
         for handle, cells in zip(self._handles, starting_cells(self._map_size), strict=True):
             self._game.add_agents(handle, method="custom", pos=cells)
@@ -82,6 +84,7 @@ class BattleField:
         for handle, chosen in zip(self._handles, action, strict=True):
             self._game.set_action(handle, chosen.astype(np.int32))
         self.over = self._game.step()
+        self.decisions += 1
         red, blue = self.army(RED), self.army(BLUE)
         self._game.clear_dead()
         return red, blue
@@ -105,6 +108,12 @@ class BattleField:
     def cells(self, side: int) -> NDArray[np.int64]:
         """[n, 2] column and row of each living soldier."""
         return self._game.get_pos(self._handles[side]).astype(np.int64)
+
+    def health(self, side: int) -> NDArray[np.float32]:
+        """[n] of each living soldier, as a share of the full one."""
+        view, _ = self._game.get_observation(self._handles[side])
+        middle = (self.view_shape[0] // 2, self.view_shape[1] // 2)
+        return view[:, middle[0], middle[1], _OWN_HEALTH].copy()
 
     @property
     def map_size(self) -> int:

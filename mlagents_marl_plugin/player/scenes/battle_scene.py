@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import (
     Actions,
     ActionSpec,
@@ -60,7 +61,6 @@ class BattleScene(Scene):
         sensors, actions = _sensors(self.fields[0], options.visual), ActionSpec(branches=(NUM_ACTIONS,))
         teams = SIDES if options.opponent == "self-play" else (RED,)
         self.behaviors = tuple(Behavior("Battle", sensors, actions, team) for team in teams)
-        self._decisions = np.zeros(num_areas, dtype=np.int64)
         self._statistics: list[Statistic] = []
         self._action = np.full(self.num_seats, STAY)
         # Seats of the living, by area and side, in the order in which MAgent2 lists the soldiers.
@@ -79,8 +79,7 @@ class BattleScene(Scene):
         last, first = [_RowsSoFar() for _ in self.behaviors], [_RowsSoFar() for _ in self.behaviors]
         for area, field in enumerate(self.fields):
             armies = field.step((self._chosen(area, RED), self._chosen(area, BLUE)))
-            self._decisions[area] += 1
-            late = not field.over and self._decisions[area] == self._options.max_steps
+            late = not field.over and field.decisions == self._options.max_steps
             for side in self._sides:
                 self._report(area, side, armies[side], last, first, late)
             if field.over or late:
@@ -88,13 +87,17 @@ class BattleScene(Scene):
                 self._begin(area, first)
         return self._frame([ended.followed_by(asking) for ended, asking in zip(last, first, strict=True)])
 
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.battle_film import BattleFilm
+
+        return BattleFilm(self.fields[area])
+
     def drain_statistics(self) -> list[Statistic]:
         drained, self._statistics = self._statistics, []
         return drained
 
     def _begin(self, area: int, rows: list["_RowsSoFar"]) -> None:
         self.fields[area].reset()
-        self._decisions[area] = 0
         for side in self._sides:
             army = self.fields[area].army(side)
             # MAgent2 pays for the first step before it is made.
@@ -146,7 +149,7 @@ class BattleScene(Scene):
             Statistic("Battle/Red Wins", 0.5 * (1 + int(np.sign(red - blue)))),
             Statistic("Battle/Red Survivors", float(red)),
             Statistic("Battle/Blue Survivors", float(blue)),
-            Statistic("Battle/Length", float(self._decisions[area])),
+            Statistic("Battle/Length", float(self.fields[area].decisions)),
         ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import Scene, SceneSettings
 from mlagents_marl_plugin.player.scenes.court_scene import CourtScene, stacked_sensor
 from mlagents_marl_plugin.player.scenes.tennis import ACTION_SIZE, FRAME_SIZE, TennisOptions, TennisWorld
@@ -85,6 +86,12 @@ class TennisScene(CourtScene):
     def __init__(self, world: TennisWorld, group_ids: bool = False, teams: bool = False) -> None:
         sensor = stacked_sensor(FRAME_SIZE, world.options.num_stacked)
         super().__init__(world, sensor, ACTION_SIZE, group_ids, teams)
+        self._tennis = world
+
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.court_films import TennisFilm
+
+        return TennisFilm(self._tennis, area)
 
     def _about(self, area: int, length: int, reward: NDArray[np.float64]) -> list[Statistic]:
         return [*super()._about(area, length, reward), Statistic("Tennis/Score", float(reward.max()))]

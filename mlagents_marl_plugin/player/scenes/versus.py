@@ -81,6 +81,7 @@ class VersusWorld:
         strokes: [areas] strokes of this rally so far; of the rally that ended, in ``ended_strokes``.
         ball_scale: diameter of the balls that are served from now on.
         before_serve: called before each serve if set; it may change gravity and ``ball_scale``.
+        on_fixed_step: called after each fixed step of 0.02 s if set, to film.
     """
 
     def __init__(self, num_areas: int, seed: int, options: VersusOptions | None = None) -> None:
@@ -91,6 +92,7 @@ class VersusWorld:
         self.physics = VersusPhysics(num_areas)
         self.ball_scale = court.BALL_SCALE
         self.before_serve: Callable[[], None] | None = None
+        self.on_fixed_step: Callable[[], None] | None = None
         self.last_hit = np.full(num_areas, NOBODY)
         self.last_floor = np.full(num_areas, SERVICE)
         self.net_live = np.zeros(num_areas, dtype=bool)
@@ -167,11 +169,20 @@ class VersusWorld:
         self._jump[:] = jump > tennis.JUMP_THRESHOLD
         self.physics.turn(np.arange(self.num_areas), tilt * court.MAX_TILT)
 
+    @property
+    def loser(self) -> Ints:
+        """[areas] who lost the point in the last fixed step, or ``NOBODY``."""
+        return self._loser
+
     def _fixed_step(self) -> None:
         self.physics.advance(self._drive, self._jump)
-        if not self.physics.contacts:
-            return
         self._loser[:] = NOBODY
+        if self.physics.contacts:
+            self._judge_all()
+        if self.on_fixed_step is not None:
+            self.on_fixed_step()
+
+    def _judge_all(self) -> None:
         for contacts in self.physics.contacts:
             self._judge(contacts)
         lost = (self._loser != NOBODY).nonzero()[0]

@@ -69,6 +69,16 @@ class VersusPhysics:
         extent = thickness * np.abs(normal) + length * np.abs(face)
         self._limit[:, :, areas] = extent + np.array([-court.WALL_INNER, court.FLOOR_TOP])[:, None, None]
 
+    def racket_corners(self, agent: int, area: int) -> Floats:
+        """[4, 2] corners of a racket, world coordinates, one after another."""
+        thickness, length = court.RACKET_HALF_SIZE
+        along, across = self._normal[:, agent, area] * thickness, self._face[:, agent, area] * length
+        corners = self.racket[:, agent, area] + np.array(
+            [along + across, along - across, -along - across, across - along]
+        )
+        mirrored: Floats = corners * np.array([court.MIRROR[agent], 1.0])
+        return mirrored
+
     def put_ball(self, areas: Ints, x: Floats, y: float, radius: float) -> None:
         """Move balls to a place, at rest."""
         self.ball[_X, areas], self.ball[_Y, areas] = x, y

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import Scene, SceneSettings
 from mlagents_marl_plugin.player.scenes import tennis_court as tennis
 from mlagents_marl_plugin.player.scenes import versus_court as court
@@ -79,6 +80,11 @@ class VersusScene(CourtScene):
         self._versus = world
         self._parameters = parameters if parameters is not None else EnvironmentParameters()
         world.before_serve = self._set_parameters
+
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.court_films import VersusFilm
+
+        return VersusFilm(self._versus, area)
 
     def _set_parameters(self) -> None:
         self._versus.physics.gravity = self._parameter("gravity", tennis.GRAVITY, GRAVITY_RANGE)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import (
     Actions,
     ActionSpec,
@@ -131,6 +132,11 @@ class VmasScene(Scene):
                 None if group_reward is None else group_reward[kind.seats],
             )
         return frame
+
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.vmas_film import VmasFilm
+
+        return VmasFilm(self._env, area)
 
     def _restart(self, ended: NDArray[np.bool_]) -> list[VmasObs]:
         if ended.all():
