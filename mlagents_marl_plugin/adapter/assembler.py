@@ -46,7 +46,8 @@ class Assembler:
         self.rejected = 0  # agent steps whose ticket or observation did not fit
         self.dropped = 0  # group steps that could not be completed
         self.episodes: list[Episode] = []
-        self._hold = roster.layout.grouping == Grouping.CONSECUTIVE
+        # Who plays alone belongs to nobody, so there is nothing to wait for.
+        self._hold = roster.layout.grouping == Grouping.CONSECUTIVE and roster.layout.group_size > 1
         self._totals: dict[int, _Total] = {}
         self._overrun_told = False
 

@@ -93,6 +93,15 @@ def waiting(trainer: Any) -> int:
     return int(staging.delivered[rows % staging.capacity].sum())
 
 
+@pytest.mark.parametrize(("group_size", "waits"), [(1, False), (2, True)])
+def test_who_plays_alone_counts_before_its_episode_ends(tmp_path, group_size, waits):
+    scene = manager(areas=2, min_length=500, max_length=500)
+    hyper = {"group_size": group_size, "grouping": "consecutive"}
+    settings = {"max_steps": 200, "time_horizon": 16}
+    run = start(tmp_path, trainer_type="ippo", scene=scene, hyper=hyper, behavior=settings)
+    assert (run.trainer.updates == 0) == waits
+
+
 def test_an_update_can_come_by_episodes(tmp_path):
     hyper = {"buffer_size": 10_000, "update_every_episodes": 3}
     run = Watched(tmp_path, hyper=hyper).start()
