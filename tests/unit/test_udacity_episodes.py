@@ -136,3 +136,11 @@ def test_more_agents_than_seats_are_refused():
         SceneError, match="brain A: expected at most 1024 agents in a build between two resets"
     ):
         episodes.begin({"A": Told().reading(many)})
+
+
+def test_seats_are_free_again_when_the_academy_was_done():
+    episodes, told = Episodes(BRAINS), Told()
+    for first in range(0, 3 * MAX_AGENTS, MAX_AGENTS):
+        begun = {"A": told.reading([(first + agent, 1, False, False) for agent in range(MAX_AGENTS)])}
+        frame = episodes.begin_after(episodes.end({}), begun)
+        assert frame["A?team=0"].seat[-MAX_AGENTS:].tolist() == list(range(MAX_AGENTS))

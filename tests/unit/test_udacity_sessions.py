@@ -129,3 +129,10 @@ def test_the_fake_build_still_says_what_the_old_package_accepted(game):
         build.play()
     assert build.diary[0] == {"seed": SEED}
     assert len(build.diary) > 20
+
+
+def test_a_step_that_nobody_asked_for_is_a_step_all_the_same():
+    replay = Replay([bytes.fromhex("0a0308c801")])
+    Academy(replay, replay, timeout=1).step({})
+    # Header 200; an input that holds an empty rl_input, as the old package sends it.
+    assert [answer.hex() for answer in replay.answers] == ["0a0308c8011a020a00"]
