@@ -194,12 +194,14 @@ class _RowsSoFar:
         number = int(chosen.sum())
         if not number:
             return
-        self.seat.append(seat[chosen])
-        self.view.append(army.view[chosen])
-        self.features.append(army.features[chosen])
-        self.reward.append(army.reward[chosen])
+        # Mostly everybody is; views are large, so they are not copied then.
+        rows = slice(None) if number == len(chosen) else chosen
+        self.seat.append(seat[rows])
+        self.view.append(army.view[rows])
+        self.features.append(army.features[rows])
+        self.reward.append(army.reward[rows])
         self.done.append(np.full(number, done))
-        self.interrupted.append(np.zeros(number, bool) if interrupted is None else interrupted[chosen])
+        self.interrupted.append(np.zeros(number, bool) if interrupted is None else interrupted[rows])
         self.group.append(np.full(number, group))
 
     def followed_by(self, other: "_RowsSoFar") -> "_RowsSoFar":
