@@ -13,12 +13,19 @@ from pathlib import Path
 import attr
 
 from mlagents_marl_plugin.adapter import settings
-from mlagents_marl_plugin.algorithms import ALGORITHMS, maddpg_config, mappo_config, qmix_config
+from mlagents_marl_plugin.algorithms import (
+    ALGORITHMS,
+    maddpg_config,
+    mappo_config,
+    masac_config,
+    qmix_config,
+)
 
 DOCS = Path(__file__).resolve().parent
 PAGES = {
     "maddpg": maddpg_config.MaddpgConfig,
     "mappo": mappo_config.MappoConfig,
+    "masac": masac_config.MasacConfig,
     "qmix": qmix_config.QmixConfig,
 }
 

@@ -22,7 +22,7 @@ import torch
 from mlagents.trainers.torch_entities.model_serialization import TensorNames, exporting_to_onnx
 from torch import Tensor, nn
 
-from mlagents_marl_plugin.adapter.export_check import Answer, ExportError, FileCheck, Reference
+from mlagents_marl_plugin.adapter.export_check import QUANTILES, Answer, ExportError, FileCheck, Reference
 from mlagents_marl_plugin.core.actions import mode
 from mlagents_marl_plugin.core.types import ActionLayout
 
@@ -69,6 +69,7 @@ def export_actor(
     *,
     sample_obs: Sequence[np.ndarray] | None = None,
     stochastic: bool = False,
+    squashed: bool = False,
 ) -> None:
     """Writes ``path`` if the file computes what ``actor`` does; otherwise leaves whatever was there before.
 
@@ -84,6 +85,7 @@ def export_actor(
         sample_obs: real observations to compare on, [R, *shape] each with R >= 1; None takes random ones.
         stochastic: the actor's output is a policy, [B, layout.size + C]: means as they are, logits, standard
             deviations. Without *Deterministic Inference* Unity draws from it.
+        squashed: means and what is drawn around them are bounded by tanh, not cut off at -1 and 1.
 
     Raises:
         ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does
@@ -100,12 +102,16 @@ def export_actor(
         copied = copy.deepcopy(actor).cpu().eval()
         references = [
             _reference(
-                copied, layout, _observations(where.name, observation_shapes, sample_obs, batch), stochastic
+                copied,
+                layout,
+                _observations(where.name, observation_shapes, sample_obs, batch),
+                stochastic,
+                squashed,
             )
             for batch in CHECKED_BATCHES
         ]
         try:
-            data = _to_onnx(_UnityActor(copied, layout, stochastic), layout, observation_shapes)
+            data = _to_onnx(_UnityActor(copied, layout, stochastic, squashed), layout, observation_shapes)
         except RuntimeError as error:
             raise ExportError(
                 f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that "
@@ -119,11 +125,12 @@ def export_actor(
 class _UnityActor(nn.Module):
     """The actor with the outputs that Unity asks for, in the host's order."""
 
-    def __init__(self, actor: nn.Module, layout: ActionLayout, stochastic: bool) -> None:
+    def __init__(self, actor: nn.Module, layout: ActionLayout, stochastic: bool, squashed: bool) -> None:
         super().__init__()
         self.actor = actor
         self.layout = layout
         self.stochastic = stochastic
+        self.squashed = squashed
         self.version_number = _constant([MODEL_VERSION])
         self.memory_size = _constant([0])
         self.continuous_size = _constant([layout.continuous])
@@ -143,10 +150,13 @@ class _UnityActor(nn.Module):
         values = raw if alone else raw[:, : self.layout.continuous]
         if self.stochastic:
             drawn = values + raw[:, self.layout.size :] * torch.randn_like(values)
-            return [drawn.clamp(-1.0, 1.0), self.continuous_size, values.clamp(-1.0, 1.0)]
+            return [self._bound(drawn), self.continuous_size, self._bound(values)]
         # tanh is within [-1, 1] already; the host's clamp(-3, 3) / 3 belongs to its unbounded Gaussian.
         action = torch.tanh(values)
         return [action, self.continuous_size, action.clone()]
+
+    def _bound(self, values: Tensor) -> Tensor:
+        return _bounded(values, self.squashed)
 
     def _discrete(self, raw: Tensor, action_masks: Tensor) -> list[Tensor]:
         first = self.layout.continuous
@@ -164,6 +174,10 @@ class _UnityActor(nn.Module):
                 drawn.append(torch.multinomial(logit.softmax(1), 1))
         chosen = torch.cat(greedy, 1)
         return [torch.cat(drawn, 1) if drawn else chosen.clone(), self.branch_sizes, chosen]
+
+
+def _bounded(values: Tensor, squashed: bool) -> Tensor:
+    return torch.tanh(values) if squashed else values.clamp(-1.0, 1.0)
 
 
 def _constant(values: Sequence[object]) -> nn.Parameter:
@@ -228,7 +242,7 @@ def _observations(
 
 
 def _reference(
-    actor: nn.Module, layout: ActionLayout, observations: list[Tensor], stochastic: bool
+    actor: nn.Module, layout: ActionLayout, observations: list[Tensor], stochastic: bool, squashed: bool
 ) -> Reference:
     batch = len(observations[0])
     raw = actor(observations)
@@ -238,24 +252,29 @@ def _reference(
             f"export: expected the actor to return {expected} (rows, actions), got "
             f"{tuple(raw.shape)}; it must give one value per continuous action and one logit per choice"
         )
-    allowed = _some_allowed(layout, batch)
+    allowed, tanh = _some_allowed(layout, batch), squashed or not stochastic
     feed = {TensorNames.get_observation_name(i): obs.numpy() for i, obs in enumerate(observations)}
     if layout.branches:
         feed[TensorNames.action_mask_placeholder] = allowed.numpy()
 
     def exact() -> Answer:
         in_float64 = copy.deepcopy(actor).double()([obs.double() for obs in observations])
-        return _answer(layout, in_float64, allowed, stochastic)
+        return _answer(layout, in_float64, allowed, tanh)
 
-    return Reference(feed, _answer(layout, raw, allowed, stochastic), exact)
+    return Reference(feed, _answer(layout, raw, allowed, tanh), exact)
 
 
-def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor, stochastic: bool) -> Answer:
+def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor, tanh: bool) -> Answer:
     """By the code that acts in training, not by the module that is exported."""
     head, deviation = raw[:, : layout.size], raw[:, layout.size :]
-    continuous = mode(layout, head, allowed, squash=not stochastic)[:, : layout.continuous]
+    continuous = mode(layout, head, allowed, squash=tanh)[:, : layout.continuous]
     logit = head[:, layout.continuous :].masked_fill(allowed == 0, -torch.inf)
-    return Answer(continuous.numpy(), logit.numpy(), deviation.numpy())
+    quantiles = list[np.ndarray]()
+    if deviation.shape[1]:
+        for above, _ in QUANTILES:
+            point = head[:, : layout.continuous] + above * deviation
+            quantiles.append(_bounded(point, tanh).numpy())
+    return Answer(continuous.numpy(), logit.numpy(), quantiles)
 
 
 def _some_allowed(layout: ActionLayout, batch: int) -> Tensor:

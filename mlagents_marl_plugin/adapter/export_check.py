@@ -24,7 +24,7 @@ ROUNDING_FACTOR = 10.0
 # Of so many draws, the share below a point differs from its chance by more than this once in 10^10 files.
 DRAWS = 1024
 DRAWN_TOLERANCE = 0.1
-QUANTILES = ((-1.0, 0.1587), (0.0, 0.5), (1.0, 0.8413))
+QUANTILES = ((-1.0, 0.1587), (0.0, 0.5), (1.0, 0.8413))  # by deviations above the mean, the share below
 
 # Read by the importers of Sentis 1.x and 2.x (now the Inference Engine), which the Unity packages 3.0 and 4.0
 # use that go with mlagents 1.1.0. They read no GRU node: such cells are exported in their primitive form.
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
     continuous: np.ndarray  # [B, C]
     logit: np.ndarray  # [B, choices], a forbidden choice at -inf
-    deviation: np.ndarray  # [B, C] of drawn values around the greedy ones; [B, 0] where nothing is drawn
+    quantiles: Sequence[np.ndarray]  # for each of QUANTILES [B, C], the point below which as many draws lie
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,9 @@ class FileCheck:
         (drawn,) = session.run([TensorNames.continuous_action_output], feed)
         if not (np.abs(drawn) <= 1).all():
             self._refuse(TensorNames.continuous_action_output, "a value outside [-1, 1]")
-        centre, deviation = reference.answer.continuous[0], reference.answer.deviation[0]
-        for below, expected in QUANTILES:
-            point = centre + below * deviation
-            inside = np.abs(point) < 1 - TOLERANCE  # beyond the limits all draws are cut off
-            inside &= np.abs(centre) < 1
+        for (below, expected), points in zip(QUANTILES, reference.answer.quantiles, strict=True):
+            point = points[0]
+            inside = np.abs(point) < 1 - TOLERANCE  # at the limits are all draws from beyond them
             share = (drawn <= point).mean(axis=0)
             difference = np.abs(share - expected)[inside]
             if len(difference) and difference.max() > DRAWN_TOLERANCE:

@@ -108,6 +108,7 @@ class ModelFiles:
                     path,
                     sample_obs=sample_obs,
                     stochastic=isinstance(actor, StochasticActor),
+                    squashed=isinstance(actor, StochasticActor) and actor.head.squashed,
                 )
             except ExportError as error:
                 raise UnityTrainerException(f"{error} The checkpoint {base}.pt is kept.") from error

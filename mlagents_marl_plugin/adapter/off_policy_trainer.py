@@ -7,11 +7,12 @@ from mlagents.trainers.settings import ScheduleType
 from mlagents_envs.logging_util import get_logger
 from mlagents_envs.timers import timed
 
-from mlagents_marl_plugin.adapter.acting import ExploringActing
+from mlagents_marl_plugin.adapter.acting import ExploringActing, SamplingActing
 from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
 from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards
 from mlagents_marl_plugin.core.exploration import Explorer
 from mlagents_marl_plugin.core.replay import Replay
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 
 logger = get_logger(__name__)
 
@@ -21,7 +22,7 @@ STUCK_UPDATES = 100  # an actor that has had no usable gradient for so long is t
 class OffPolicyMarlTrainer(MarlTrainer):
     """Owes an update per ``steps_per_update`` agent steps, from ``buffer_init_steps`` on."""
 
-    acting: ExploringActing
+    acting: ExploringActing | SamplingActing
 
     def __init__(self, *arguments: Any, **settings: Any):
         """See the host's TrainerFactory, which calls this."""
@@ -31,11 +32,13 @@ class OffPolicyMarlTrainer(MarlTrainer):
         self._debt_paid = 0
         self._stuck = False
 
-    def _make_acting(self, generator: torch.Generator) -> ExploringActing:
-        hyper, layout, explorer = self.hyperparameters, self.spec.roles[0].action, None
-        if self.is_training and not self.trainer_settings.network_settings.deterministic:
-            explorer = hyper.make_explorer(layout, generator)
-        return ExploringActing(self.learner.actor, layout, generator.device, explorer, lambda: self._step)
+    def _make_acting(self, generator: torch.Generator) -> ExploringActing | SamplingActing:
+        greedy = not self.is_training or self.trainer_settings.network_settings.deterministic
+        actor, layout, device = self.learner.actor, self.spec.roles[0].action, generator.device
+        if isinstance(actor, StochasticActor):
+            return SamplingActing(actor, device, generator, greedy)
+        explorer = None if greedy else self.hyperparameters.make_explorer(layout, generator)
+        return ExploringActing(actor, layout, device, explorer, lambda: self._step)
 
     def _make_store(self, rewards: Rewards) -> ReplayStore:
         generator = torch.Generator(device=self.device).manual_seed(self.seed + 2)
@@ -103,7 +106,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def figures(self) -> dict[str, float]:
         assert self.replay is not None
         shown = {f"Replay/{name.replace('_', ' ').title()}": n for name, n in self.replay.metrics().items()}
-        explorer = self.acting.explorer
+        explorer = getattr(self.acting, "explorer", None)  # what is drawn from a policy explores by itself
         strengths = {} if explorer is None else explorer.figures(self._step)
         for name, value in (strengths | self.learner.scheduled()).items():
             shown[f"Policy/{name.replace('_', ' ').title()}"] = value

@@ -23,6 +23,13 @@ from mlagents_marl_plugin.algorithms.mappo import (
     MappoLearner,
     MappoSharedConfig,
 )
+from mlagents_marl_plugin.algorithms.masac import (
+    IsacConfig,
+    IsacSharedConfig,
+    MasacConfig,
+    MasacLearner,
+    MasacSharedConfig,
+)
 from mlagents_marl_plugin.algorithms.qmix import (
     IqlConfig,
     IqlSharedConfig,
@@ -63,12 +70,17 @@ def _qmix(config: type, paper: str) -> Algorithm:
     return Algorithm(config, QmixLearner, "off_policy", False, True, paper)
 
 
+def _masac(config: type, paper: str) -> Algorithm:
+    return Algorithm(config, MasacLearner, "off_policy", True, True, paper)
+
+
 _MADDPG = "https://arxiv.org/abs/1706.02275"
 _MATD3 = "https://arxiv.org/abs/1910.01465"
 _MAPPO = "https://arxiv.org/abs/2103.01955"
 _IPPO = "https://arxiv.org/abs/2011.09533"
 _MAA2C = "https://arxiv.org/abs/2006.07869"
 _IA2C = "https://arxiv.org/abs/1602.01783"
+_SAC = "https://arxiv.org/abs/1801.01290"
 _IQL = "https://arxiv.org/abs/1511.08779"
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -85,6 +97,10 @@ ALGORITHMS: dict[str, Algorithm] = {
     "maa2c_shared": _mappo(Maa2cSharedConfig, _MAA2C),
     "ia2c": _mappo(Ia2cConfig, _IA2C),
     "ia2c_shared": _mappo(Ia2cSharedConfig, _IA2C),
+    "masac": _masac(MasacConfig, _SAC),
+    "masac_shared": _masac(MasacSharedConfig, _SAC),
+    "isac": _masac(IsacConfig, _SAC),
+    "isac_shared": _masac(IsacSharedConfig, _SAC),
     "qmix": _qmix(QmixConfig, "https://arxiv.org/abs/1803.11485"),
     "vdn": _qmix(VdnConfig, "https://arxiv.org/abs/1706.05296"),
     "iql": _qmix(IqlConfig, _IQL),

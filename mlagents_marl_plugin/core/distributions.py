@@ -16,7 +16,7 @@ from torch import Tensor
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.types import ActionLayout
 
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 # A deviation beyond e^2 draws hardly anything but -1 and 1.
 MAX_LOG_STD = 2.0
 
@@ -38,6 +38,7 @@ class GaussianHead:
     initial_std: float = 1.0  # > 0
     min_std: float = 0.01  # > 0
     tanh_mean: bool = False  # whether the mean is bounded by tanh; else it is not bounded
+    squashed: bool = False  # whether what is drawn is bounded by tanh (`core.squashed`); else it is cut off
 
     def num_outputs(self, layout: ActionLayout) -> int:
         """Width of a network's output: the encoded action's, then log-deviations if they depend on the state."""
@@ -95,9 +96,7 @@ class ActionDistribution:
             noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
             parts.append(self.mean + self.log_std.exp() * noise)
         if layout.branches:
-            logit = self._raw[..., layout.continuous : layout.size]
-            choices = ActionLayout(0, layout.branches)
-            parts.append(actions.sample(choices, logit, self._allowed, generator))
+            parts.append(self._sample_branches(generator))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def mode(self) -> Tensor:
@@ -105,30 +104,27 @@ class ActionDistribution:
         raw = self._raw[..., : self.layout.size]
         return actions.mode(self.layout, raw, self._allowed, self.head.tanh_mean)
 
+    def centre(self) -> Tensor:
+        """The greedy values [..., C] in [-1, 1]."""
+        return self.mean.clamp(-1.0, 1.0)
+
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability (density) [...] of encoded actions: the sum over values and branches."""
         parts = []
         if self.layout.continuous:
             standard = self._standard(action)
             per_value = standard.square().mul_(-0.5) - self.log_std
-            parts.append(per_value.sum(-1) - self.layout.continuous * _LOG_SQRT_2PI)
-        if self.log_choice:
-            chosen = actions.by_branch(self.layout, action[..., self.layout.continuous :])
-            parts += [
-                (one_hot * log_choice).sum(-1)
-                for one_hot, log_choice in zip(chosen, self.log_choice, strict=True)
-            ]
+            parts.append(per_value.sum(-1) - self.layout.continuous * LOG_SQRT_2PI)
+        parts += self._log_chances(action)
         return sum(parts[1:], parts[0])
 
     def entropies(self) -> dict[str, Tensor]:
         """Entropy [...] in nats of the continuous part (``continuous``) and of every branch (``branch_0``)."""
         found = {}
         if self.layout.continuous:
-            per_value = self.log_std.expand_as(self.mean) + (_LOG_SQRT_2PI + 0.5)
+            per_value = self.log_std.expand_as(self.mean) + (LOG_SQRT_2PI + 0.5)
             found["continuous"] = per_value.sum(-1)
-        for i, log_choice in enumerate(self.log_choice):
-            found[f"branch_{i}"] = -(log_choice.exp() * log_choice).sum(-1)
-        return found
+        return found | self._branch_entropies()
 
     def entropy(self) -> Tensor:
         """Entropy [...] of the whole action, the sum over its parts."""
@@ -166,6 +162,44 @@ class ActionDistribution:
             parts.append(of_log_std * ((unbounded >= low) & (unbounded <= high)))
             of_log_std = None
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1), of_log_std
+
+    def choices_gradient(self, action: Tensor, of_log_prob: Tensor, of_entropy: Tensor) -> Tensor:
+        """`backward` for layouts without continuous values, where each branch's choice has a gradient of its own.
+
+        Args:
+            of_log_prob: [..., K], the loss's gradient by the log-probability of the choice in each branch.
+            of_entropy: [...], the loss's gradient by the entropy.
+
+        Returns:
+            [..., num_choices].
+        """
+        chosen, of_entropy = actions.by_branch(self.layout, action), of_entropy.unsqueeze(-1)
+        parts = [
+            _of_logits(one_hot, log_choice, of_log_prob[..., branch, None], of_entropy)
+            for branch, (one_hot, log_choice) in enumerate(zip(chosen, self.log_choice, strict=True))
+        ]
+        return torch.cat(parts, -1)
+
+    def _sample_branches(self, generator: torch.Generator | None) -> Tensor:
+        """One-hot vectors [..., num_choices] drawn from the branches."""
+        logit = self._raw[..., self.layout.continuous : self.layout.size]
+        return actions.sample(ActionLayout(0, self.layout.branches), logit, self._allowed, generator)
+
+    def _log_chances(self, action: Tensor) -> list[Tensor]:
+        """Log-probability [...] of the choice in every branch."""
+        if not self.log_choice:
+            return []
+        chosen = actions.by_branch(self.layout, action[..., self.layout.continuous :])
+        return [
+            (one_hot * log_choice).sum(-1)
+            for one_hot, log_choice in zip(chosen, self.log_choice, strict=True)
+        ]
+
+    def _branch_entropies(self) -> dict[str, Tensor]:
+        return {
+            f"branch_{i}": -(log_choice.exp() * log_choice).sum(-1)
+            for i, log_choice in enumerate(self.log_choice)
+        }
 
     def _standard(self, action: Tensor) -> Tensor:
         """By how many deviations the continuous values differ from their means, [..., C]."""

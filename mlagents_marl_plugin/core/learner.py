@@ -18,8 +18,8 @@ class OffPolicyLearner(Protocol):
     """
 
     @property
-    def actor(self) -> DecentralisedActor:
-        """The actors that are being trained; act with a copy (`DecentralisedActor.acting_copy`)."""
+    def actor(self) -> DecentralisedActor | StochasticActor:
+        """The actors that are being trained; act with a copy (``acting_copy``)."""
 
     @property
     def discount(self) -> float:

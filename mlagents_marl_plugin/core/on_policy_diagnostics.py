@@ -4,7 +4,7 @@ Nothing here runs during updates; a summary calls it once.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,18 @@ class Played(NamedTuple):
     advantage: Tensor  # [R, N], before its normalisation
     actor_mask: Tensor  # [R, N] 0/1
     value_mask: Tensor  # [R, N] 0/1
+
+
+class Seen(Protocol):
+    """Observations to compare policies on."""
+
+    @property
+    def joint(self) -> Tensor:
+        """[R, joint observation, or more behind it], normalised."""
+
+    @property
+    def allowed(self) -> Tensor:
+        """[R, joint choices]."""
 
 
 class PolicyStep(NamedTuple):
@@ -109,7 +121,7 @@ def value_metrics(step: ValueStep, gradient_norm: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def action_diversity(spec: GroupSpec, actor: StochasticActor, played: Played) -> Tensor:
+def action_diversity(spec: GroupSpec, actor: StochasticActor, seen: Seen) -> Tensor:
     """How differently the agents of a role act where they see the same, 0-d in [0, 1].
 
     Observations of all slots are shown to every slot's actor. Two policies differ by half the distance of their mean
@@ -121,15 +133,15 @@ def action_diversity(spec: GroupSpec, actor: StochasticActor, played: Played) ->
     for i, role in enumerate(spec.roles):
         if role.num_slots < 2:
             continue
-        obs = spec.role_obs(played.joint[:_DIVERSITY_ROWS], i).flatten(0, 1)  # [M, O]
-        allowed = spec.role_allowed(played.allowed[:_DIVERSITY_ROWS], i).flatten(0, 1)
+        obs = spec.role_obs(seen.joint[:_DIVERSITY_ROWS], i).flatten(0, 1)  # [M, O]
+        allowed = spec.role_allowed(seen.allowed[:_DIVERSITY_ROWS], i).flatten(0, 1)
         policies = [
             actor.distribution_of_slot(obs, allowed, torch.full((len(obs),), k, device=obs.device), i)
             for k in range(role.num_slots)
         ]
         parts = []
         if role.action.continuous:
-            parts.append(torch.stack([p.mean.clamp(-1.0, 1.0) for p in policies]) * 0.5)
+            parts.append(torch.stack([p.centre() for p in policies]) * 0.5)
         for branch in range(len(role.action.branches)):
             chance = torch.stack([p.log_choice[branch].exp() for p in policies])
             # Half the sum over choices, so that the mean over the last axis gives the total variation.
@@ -140,7 +152,7 @@ def action_diversity(spec: GroupSpec, actor: StochasticActor, played: Played) ->
             differences.append(apart * weight)
             weights.append(weight)
     if not differences:
-        return torch.zeros((), device=played.joint.device)
+        return torch.zeros((), device=seen.joint.device)
     return torch.stack(differences).sum() / sum(weights)
 
 

@@ -1,13 +1,19 @@
 """Adam over stacked parameters."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
-
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Learnt(Protocol):
+    """Anything with parameters [K, P] and their gradient."""
+
+    parameters: Tensor
+    gradient: Tensor
 
 
 class StackedAdam:
@@ -20,10 +26,10 @@ class StackedAdam:
     Source: Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
     """
 
-    def __init__(self, nets: Sequence[StackedMlp], learning_rate: float) -> None:
+    def __init__(self, nets: Sequence[Learnt], learning_rate: float) -> None:
         """
         Args:
-            nets: stacks that learn.
+            nets: what learns, such as stacks of networks.
             learning_rate: above 0.
         """
         self._parameters = [net.parameters for net in nets]

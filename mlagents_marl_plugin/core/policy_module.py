@@ -27,7 +27,7 @@ class PolicyModule(nn.Module):
         self.layout = layout
         self.head = head
         self.depends_on_state = free is None
-        self.register_buffer("log_std", torch.zeros(0) if free is None else free.clone())
+        self.register_buffer("log_std", torch.zeros(0, device="cpu") if free is None else free.clone())
 
     def forward(self, obs: Tensor) -> Tensor:
         """See the class."""

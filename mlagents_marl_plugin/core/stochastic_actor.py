@@ -11,6 +11,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import DecentralisedActor, RoleActor, Sharing
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.policy_module import PolicyModule
+from mlagents_marl_plugin.core.squashed import SquashedDistribution
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation, StackedMlp
 from mlagents_marl_plugin.core.types import GroupSpec
 
@@ -24,6 +25,7 @@ class StochasticActor:
     def __init__(self, networks: DecentralisedActor, head: GaussianHead) -> None:
         self.networks = networks
         self.head = head
+        self._kind = SquashedDistribution if head.squashed else ActionDistribution
 
     @classmethod
     def create(
@@ -90,7 +92,9 @@ class StochasticActor:
         return self._distribution_of_rows(obs, allowed, slot, role).mode()
 
     @torch.no_grad()
-    def log_prob_rows(self, obs: Tensor, allowed: Tensor, slot: Tensor, action: Tensor, role: int = 0) -> Tensor:
+    def log_prob_rows(
+        self, obs: Tensor, allowed: Tensor, slot: Tensor, action: Tensor, role: int = 0
+    ) -> Tensor:
         """Log-probabilities [R] of given actions [R, A]; see `sample_rows`."""
         return self._distribution_of_rows(obs, allowed, slot, role).log_prob(action)
 
@@ -110,7 +114,7 @@ class StochasticActor:
         """
         of_role = self.networks.roles[role]
         raw = of_role(spec.role_obs(joint, role))  # [B, N, P]
-        return ActionDistribution(
+        return self._kind(
             of_role.role.action, self.head, raw, self._free(role), spec.role_allowed(allowed, role)
         )
 
@@ -168,7 +172,7 @@ class StochasticActor:
         of_role, free = self.networks.roles[role], self._free(role)
         if free is not None and of_role.sharing is Sharing.SEPARATE:
             free = free[slot]
-        return ActionDistribution(of_role.role.action, self.head, raw, free, allowed)
+        return self._kind(of_role.role.action, self.head, raw, free, allowed)
 
     def _set_initial_std(self, spec: GroupSpec) -> None:
         self.set_std(self.head.initial_std)

@@ -26,7 +26,7 @@ from mlagents_envs.base_env import (
 from torch import Tensor, nn
 
 from mlagents_marl_plugin.adapter import export_check
-from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, _UnityActor, export_actor
 from mlagents_marl_plugin.adapter.export_check import Answer, FileCheck, Reference
 from mlagents_marl_plugin.core.distributions import GaussianHead, StdType
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
@@ -281,6 +281,48 @@ def test_every_kind_of_stochastic_actor_answers_in_the_file_as_it_acts(
         torch.testing.assert_close(drop, torch.ones(5), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sharing", list(Sharing))
+def test_a_squashed_policy_answers_in_the_file_as_it_acts(sharing: Sharing, tmp_path: Path) -> None:
+    """Means and draws go through tanh; as many draws lie below a point as the policy says."""
+    device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
+    spec = GroupSpec((RoleSpec("Agent", 2, SHAPES, HYBRID),))
+    head = GaussianHead(StdType.STATE_DEPENDENT, 0.4, squashed=True)
+    plain, drawn_from = LayerNormalisation.NONE, Initialisation(True, 1.0)
+    actor = StochasticActor.create(spec, sharing, head, (16,), plain, drawn_from, [None], device, generator)
+    obs = observations(1, seed=2)
+    flat, allowed, slots = torch.from_numpy(np.concatenate(obs, 1)), torch.ones(1, 5), torch.ones(1).long()
+    export_actor(
+        FlatObservations(actor.slot_module(1)),
+        HYBRID,
+        SHAPES,
+        tmp_path / "a.onnx",
+        sample_obs=obs,
+        stochastic=True,
+        squashed=True,
+    )
+    onnxruntime.set_seed(1)
+    got = play(tmp_path / "a.onnx", [np.repeat(rows, 4_000, 0) for rows in obs], np.ones((4_000, 5)))
+    greedy = actor.mode_rows(flat, allowed, slots)
+    np.testing.assert_allclose(got["deterministic_continuous_actions"][:1], greedy[:, :2], atol=1e-5)
+    expected, _ = actor.sample_rows(
+        flat.expand(4_000, -1), allowed.expand(4_000, -1), slots.expand(4_000), generator
+    )
+    drawn = got["continuous_actions"]
+    assert np.abs(drawn).max() < 1
+    for share in (0.1, 0.5, 0.9):
+        point = np.quantile(expected[:, :2], share, axis=0)
+        np.testing.assert_allclose((drawn < point).mean(0), share, atol=0.03)
+
+
+def test_a_squashed_policy_that_is_only_cut_off_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_UnityActor, "_bound", lambda self, values: values.clamp(-1.0, 1.0))
+    actor = Policy(CONTINUOUS, mean=0.5)
+    with pytest.raises(ExportError, match="expected what torch computes"):
+        export_actor(actor, CONTINUOUS, SHAPES, tmp_path / "a.onnx", stochastic=True, squashed=True)
+
+
 def test_drawn_choices_follow_the_softmax_and_the_mask(tmp_path: Path) -> None:
     layout = ActionLayout(0, (3,))
     actor = mlp(layout)
@@ -523,7 +565,7 @@ def test_draws_outside_the_limits_are_refused() -> None:
         def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
             return [np.full((len(feed["obs_0"]), 2), 1.5, np.float32)]
 
-    answer = Answer(np.zeros((7, 2)), np.zeros((7, 0)), np.ones((7, 2)))
+    answer = Answer(np.zeros((7, 2)), np.zeros((7, 0)), [np.zeros((7, 2))] * 3)
     reference = Reference({"obs_0": np.zeros((7, 8), np.float32)}, answer, lambda: answer)
     with pytest.raises(ExportError, match=r"output continuous_actions: .* got a value outside \[-1, 1\]"):
         FileCheck("a.onnx", CONTINUOUS, 0, draws=True)._spread(Unbounded(), reference)

@@ -16,13 +16,12 @@ SMALL = {
     "buffer_init_steps": 100,
     "steps_per_update": 20,
     "group_size": 2,
-    "noise_decay": 0.999,
 }
-VALUES = {
-    **{name: value for name, value in SMALL.items() if name != "noise_decay"},
+EXPLORATION = {
+    "noise_decay": 0.999,
     "epsilon_decay": 0.999,
     "discretise": 3,
-}
+}  # for those who have such a setting
 ROLLOUTS = {"batch_size": 32, "buffer_size": 64, "num_epoch": 2, "group_size": 2}
 
 
@@ -31,7 +30,7 @@ def small(trainer_type: str) -> dict[str, Any]:
     algorithm = ALGORITHMS[trainer_type]
     if algorithm.data_regime == "on_policy":
         return ROLLOUTS
-    return SMALL if algorithm.supports_continuous else VALUES
+    return SMALL | {name: value for name, value in EXPLORATION.items() if hasattr(algorithm.config(), name)}
 
 
 def manager(areas: int = 2, workers: int = 1, **scene: Any) -> SceneManager:

@@ -1,0 +1,287 @@
+"""MASAC and ISAC: stochastic actors that are paid for entropy, twin critics of joint actions, learning from a replay.
+
+Sources:
+    SAC            Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290; temperatures: https://arxiv.org/abs/1812.05905
+    with choices   Christodoulou 2019, https://arxiv.org/abs/1910.07207; both kinds: Delalleau et al. 2019, 1912.11077
+    MASAC          SAC with the centralised critics of Lowe et al. 2017, https://arxiv.org/abs/1706.02275
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms.masac_config import (
+    IsacConfig,
+    IsacSharedConfig,
+    MasacConfig,
+    MasacSharedConfig,
+)
+from mlagents_marl_plugin.core import state
+from mlagents_marl_plugin.core.counterfactual import choice_values
+from mlagents_marl_plugin.core.critics import CentralisedCritic, Critic, IndependentCritic
+from mlagents_marl_plugin.core.diagnostics import CriticStep, critic_metrics
+from mlagents_marl_plugin.core.joint_input import JointInput
+from mlagents_marl_plugin.core.learner_state import LearnerState
+from mlagents_marl_plugin.core.losses import (
+    clip_gradient_,
+    masked_mean,
+    soft_update_,
+    td_target,
+    value_loss_gradient,
+)
+from mlagents_marl_plugin.core.networks import Sharing, mean_weight
+from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.soft_diagnostics import SoftActorStep, soft_actor_metrics
+from mlagents_marl_plugin.core.squashed import Draw, SquashedDistribution
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
+from mlagents_marl_plugin.core.temperatures import Temperatures
+from mlagents_marl_plugin.core.types import Batch, GroupSpec
+
+__all__ = ["IsacConfig", "IsacSharedConfig", "MasacConfig", "MasacLearner", "MasacSharedConfig"]
+
+
+class MasacLearner:
+    """Two soft critics and one decentralised stochastic actor per agent.
+
+    All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only
+    over roles.
+    """
+
+    def __init__(
+        self,
+        spec: GroupSpec,
+        config: MasacConfig,
+        *,
+        hidden_units: int,
+        num_layers: int,
+        normalize: bool,
+        discount: float,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            spec: the group.
+            config: of the family, or any subclass of it.
+            hidden_units, num_layers: of every network, >= 1.
+            normalize: whether observations are normalised by their running mean and deviation.
+            discount: gamma per step, in [0, 1]; whoever draws the batches applies it.
+            device: where everything lives.
+            seed: of weights and draws.
+        """
+        self.spec = spec
+        self.config = config
+        self.discount = discount
+        self.device = torch.device(device)
+        self._state = LearnerState(self.device, seed)
+        self._rate_fraction = 1.0
+        self._last_critic: CriticStep | None = None
+        self._last_actor: SoftActorStep | None = None
+        self._has_values = any(role.action.continuous for role in spec.roles)
+        self._has_choices = any(role.action.branches for role in spec.roles)
+        weights = torch.Generator("cpu").manual_seed(seed)
+        hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
+        self._input = JointInput(spec, normalize, config.observation_clip, self.device)
+        normalisers = self._input.normalisers
+        sharing, initialisation = config.share_actor, Initialisation()
+        self.actor = StochasticActor.create(
+            spec, sharing, config.head, hidden, norm, initialisation, normalisers, self.device, weights
+        )
+        kind = CentralisedCritic if config.centralised_critic else IndependentCritic
+        self.critic: Critic = kind.create(
+            spec, config.share_critic, 2, hidden, norm, self.device, weights, num_asked=2
+        )
+        self.target_critic = self.critic.target_copy()
+        target_entropies = (config.target_value_entropy, config.target_choice_entropy)
+        self.temperatures = Temperatures(spec, config.initial_temperature, target_entropies, self.device)
+        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._temperature_optimiser = StackedAdam([self.temperatures], config.temperature_learning_rate)
+
+    def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
+        """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
+        self._input.observe(joint_obs, agent_mask)
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the last update, 0-d or [N]; empty before the first."""
+        if self._last_critic is None or self._last_actor is None:
+            return {}
+        figures = critic_metrics(self.spec, self._last_critic) | self.temperatures.shown()
+        return figures | soft_actor_metrics(self.spec, self.actor, self._last_actor)
+
+    def set_learning_rate_fraction(self, fraction: float) -> None:
+        """Scale all learning rates, ``fraction`` in [0, 1]."""
+        self._rate_fraction = fraction
+        for optimiser in (self._actor_optimiser, self._critic_optimiser, self._temperature_optimiser):
+            optimiser.set_learning_rate_fraction(fraction)
+
+    def scheduled(self) -> dict[str, float]:
+        """What the schedule has come to: ``learning_rate`` and ``critic_learning_rate``."""
+        rates = {
+            "learning_rate": self.config.learning_rate,
+            "critic_learning_rate": self.config.critic_learning_rate,
+        }
+        return {name: rate * self._rate_fraction for name, rate in rates.items()}
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        """One step of all critics, actors and temperatures, and of the target critics behind them."""
+        joint = self._input(batch.obs, batch.action, batch.agent_mask)  # [B, I]
+        self._update_critics(batch, joint)
+        self._update_actors(batch, joint)
+        online, target = self.critic.nets, self.target_critic.nets
+        soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
+        self._state.updates += 1
+
+    def _update_critics(self, batch: Batch, joint: Tensor) -> None:
+        """Minimise the mean of ``loss(Q_i(x, a_1..a_N) - y_i)`` for both twins (Haarnoja et al. 2018, eq. 5)."""
+        config = self.config
+        target = td_target(batch.reward, self._next_soft_value(batch), batch.bootstrap)
+        target.masked_fill_(batch.value_mask == 0, 0.0)
+        q = self.critic(joint)  # [2, B, N]
+        one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
+        weight = mean_weight(self.spec, batch.value_mask, config.share_critic, one_network)
+        self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
+        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.critic.nets]
+        self._critic_optimiser.step()
+        self._last_critic = CriticStep(q, target, config.critic_loss, batch.value_mask, norms)
+
+    def _next_soft_value(self, batch: Batch) -> Tensor:
+        """The successor's value [B, N]: the smaller twin's, of what everybody would do now, and one's own entropy."""
+        # The actions taken are there to be overwritten.
+        joint = self._input(batch.next_obs, batch.action, batch.next_agent_mask)
+        distributions = self._distributions(joint, batch.next_allowed)
+        draws = [distribution.draw(self._state.generator) for distribution in distributions]
+        for i, draw in enumerate(draws):
+            absent = (batch.next_agent_mask[:, self.spec.slots(i)] == 0).unsqueeze(-1)  # [B, n, 1]
+            place = self.spec.role_action(joint[:, self.spec.obs_size :], i)
+            place.copy_(draw.action.masked_fill_(absent, 0.0))
+        worth = self._temperatures_times_entropy(*_entropies(distributions, draws))
+        next_q = self.target_critic(joint).amin(0)  # [2, B, N] -> [B, N]
+        return next_q.addcmul_(worth, batch.next_agent_mask)
+
+    def _update_actors(self, batch: Batch, joint: Tensor) -> None:
+        """Maximise the mean of ``Q_i(x, a_1.., pi_i(o_i), ..a_N)`` and of the entropy's worth (Haarnoja et al. 2018,
+        eq. 9).
+
+        Through continuous values the gradient is that of the draw. For choices it is that of the expectation over each
+        branch, the other branches and the values being as drawn: exact for one branch, without bias for several.
+        """
+        spec, mask = self.spec, batch.agent_mask
+        distributions = self._distributions(joint, batch.allowed)
+        draws = [distribution.draw(self._state.generator) for distribution in distributions]
+        own = [draw.action for draw in draws]
+        weight = mean_weight(spec, mask, self.config.share_actor, one_network=False)
+        of_own = self._value_gradient(joint, own, -weight) if self._has_values else own
+        by_choice = self._choice_values(joint, own)
+        of_log_prob = self.temperatures.of_values * weight
+        of_entropy = -self.temperatures.of_choices * weight
+        for i, (distribution, draw) in enumerate(zip(distributions, draws, strict=True)):
+            slots, num_values = spec.slots(i), spec.roles[i].action.continuous
+            of_chance = by_choice[i] * -weight[:, slots].unsqueeze(-1)
+            of_raw = distribution.draw_gradient(
+                draw, of_own[i][..., :num_values], of_log_prob[:, slots], of_chance, of_entropy[:, slots]
+            )
+            self.actor.backward(i, of_raw, None)
+        norms = [clip_gradient_(net.gradient, self.config.max_gradient_norm) for net in self.actor.nets]
+        self._actor_optimiser.step()
+        entropies = _entropies(distributions, draws)
+        self._last_actor = SoftActorStep(
+            joint, batch.allowed, mask, distributions, draws, *entropies, self.critic, norms
+        )
+        self._update_temperatures(batch, *entropies)
+
+    def _value_gradient(self, joint: Tensor, own: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
+        """Gradient by one's own actions of the sum of weighted values, the smaller twin's of each, [B, N] weights."""
+        q = self.critic.with_own_action(joint, own)  # [2, B, N]
+        return self.critic.own_action_gradient((q == q.amin(0)) * weight)
+
+    def _choice_values(self, joint: Tensor, own: Sequence[Tensor]) -> list[Tensor]:
+        """The smaller twin's value of every choice, per role [B, N_role, choices]."""
+        if not self._has_choices:
+            return [
+                action[..., role.action.continuous :]
+                for action, role in zip(own, self.spec.roles, strict=True)
+            ]
+        return [q.amin(0) for q in choice_values(self.critic, self.spec, joint, own)]
+
+    def _update_temperatures(self, batch: Batch, of_values: Tensor, of_choices: Tensor) -> None:
+        """Raise what entropy is worth where there is less of it than wanted, lower it where there is more."""
+        if self.config.temperature_learning_rate == 0.0:
+            return
+        values_target, choices_target = self.temperatures.targets(batch.allowed)
+        mask = batch.agent_mask
+        self.temperatures.differentiate(
+            masked_mean(of_values - values_target, mask, 0), masked_mean(of_choices - choices_target, mask, 0)
+        )
+        self._temperature_optimiser.step()
+        self.temperatures.bound()
+
+    def _temperatures_times_entropy(self, of_values: Tensor, of_choices: Tensor) -> Tensor:
+        """What entropies [B, N] are worth together, [B, N]."""
+        return self.temperatures.of_values * of_values + self.temperatures.of_choices * of_choices
+
+    def _distributions(self, joint: Tensor, allowed: Tensor) -> list[SquashedDistribution]:
+        distributions = []
+        for i in range(len(self.spec.roles)):
+            distribution = self.actor.distribution(joint, self.spec, allowed, i)
+            assert isinstance(distribution, SquashedDistribution)
+            distributions.append(distribution)
+        return distributions
+
+    def is_finite(self) -> bool:
+        """Whether all weights of actors and critics are finite. Waits for the device."""
+        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self.actor.nets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next update depends on, on the CPU."""
+        return self._state.save(self._tensors())
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`, see `LearnerState.load`.
+
+        Raises:
+            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
+        """
+        self._state.load(saved, self._tensors())
+        self._input.loaded()
+
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """Take over networks and normalisers from a `state_dict`, to start a new run from.
+
+        Args:
+            only_actor: leave critics and temperatures as they are, since they value things differently.
+
+        Raises:
+            ValueError: as `load_state_dict`.
+        """
+        parts = self._weights()
+        kept = ("actor", "normaliser") if only_actor else tuple(parts)
+        self._state.load_tensors(saved, {name: parts[name] for name in kept})
+        self._input.loaded()
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            "actor": state.numbered(net.tensors() for net in self.actor.nets),
+            "critic": state.numbered(net.tensors() for net in self.critic.nets),
+            "target_critic": state.numbered(net.tensors() for net in self.target_critic.nets),
+            "normaliser": self._input.tensors(),
+            "temperatures": self.temperatures.tensors(),
+        }
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self._weights() | {
+            "actor_optimiser": self._actor_optimiser.tensors(),
+            "critic_optimiser": self._critic_optimiser.tensors(),
+            "temperature_optimiser": self._temperature_optimiser.tensors(),
+        }
+
+
+def _entropies(distributions: Sequence[SquashedDistribution], draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
+    """Of continuous values, by one draw, and of choices, each [B, N]; 0 for roles without."""
+    of_values = torch.cat([-draw.log_prob for draw in draws], -1)
+    return of_values, torch.cat([distribution.entropy() for distribution in distributions], -1)
