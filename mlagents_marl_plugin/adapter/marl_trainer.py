@@ -329,7 +329,13 @@ class MarlTrainer(RLTrainer):
 
     def _maybe_save_model(self, step_after_process: int) -> None:
         if self.is_training and self.learner is not None:
-            super()._maybe_save_model(step_after_process)
+            try:
+                super()._maybe_save_model(step_after_process)
+            except OSError as error:
+                logger.error(
+                    f"{self.brain_name}: not saved at step {self.get_step} ({error}). The last checkpoint stays, "
+                    f"and training goes on; make room on the disk before the next one."
+                )
 
     @timed
     def _checkpoint(self) -> ModelCheckpoint:

@@ -113,6 +113,10 @@ def test_resuming_with_another_scene_names_the_entry(tmp_path):
 
 def test_a_missing_checkpoint_is_known_before_the_scene_is_asked(tmp_path):
     with pytest.raises(UnityTrainerException, match=r"checkpoint.pt: expected a checkpoint, found no file"):
+        build(tmp_path, load=True, train=False)
+    (tmp_path / "Another").mkdir()
+    (tmp_path / "Another" / "checkpoint.pt").touch()
+    with pytest.raises(UnityTrainerException, match=r"checkpoint.pt: expected a checkpoint, found no file"):
         build(tmp_path, load=True)
 
 
