@@ -56,6 +56,7 @@ setup(
             "marl-player = mlagents_marl_plugin.player.cli:main",
             "marl-evaluate = mlagents_marl_plugin.tools.evaluate:main",
             "marl-watch = mlagents_marl_plugin.tools.watch:main",
+            "marl-doctor = mlagents_marl_plugin.tools.doctor:main",
         ],
     },
 )

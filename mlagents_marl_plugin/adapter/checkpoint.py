@@ -1,7 +1,10 @@
 """Checkpoints: one file that holds everything, written whole or not at all, and read back strictly."""
 
 import os
+import re
 import tempfile
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,18 +28,35 @@ _ENTRIES = (
 
 
 def write(state: dict[str, Any], path: str) -> None:
-    """Save to a temporary file beside ``path`` and rename it: a crash leaves the old file or the new one."""
+    """Save to a temporary file beside ``path`` and rename it: a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: if it cannot be written; the disk is full, say.
+    """
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # what torch makes of a write that failed
+                raise OSError(f"{path}: expected room for the file, got {_first_line(error)}") from None
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)
         raise
+
+
+def remove_unfinished(artifact_path: str) -> None:
+    """Remove what a process that was killed while it saved has left half written, in a behaviour's files."""
+    folder = Path(artifact_path)
+    name = rf"{re.escape(folder.name)}(-.+)?\.onnx"
+    for place, which in ((folder, r".+\.(pt|onnx)"), (folder.parent, name)):
+        for path in place.glob("*"):
+            if re.fullmatch(rf"{which}\..+\.(tmp|part)", path.name):
+                path.unlink()
 
 
 def read(path: str, device: torch.device) -> dict[str, Any]:
@@ -76,13 +96,20 @@ def load(path: str, device: torch.device) -> Any:
         UnityTrainerException: if it cannot be read.
     """
     try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()  # torch does not look at the check sums
+        if damaged is not None:
+            raise ValueError(f"{damaged} is not what was written")
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise UnityTrainerException(
-            f"{path}: expected a readable file, got {type(error).__name__} ({reason}); it is truncated or "
-            f"was not written by this trainer, {_OTHER_FILE}"
+            f"{path}: expected a readable file, got {type(error).__name__} ({_first_line(error)}); it is "
+            f"damaged, truncated or was not written by this trainer, {_OTHER_FILE}"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def not_finite(state: Any, name: str = "") -> str | None:

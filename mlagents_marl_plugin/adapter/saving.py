@@ -1,14 +1,17 @@
 """What a trainer saves and goes on from: checkpoints with their models, the best so far, another run's weights."""
 
 import os
+import re
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
 from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
+from mlagents.trainers.training_status import GlobalTrainingStatus
 from mlagents_envs.logging_util import get_logger
 
 from mlagents_marl_plugin.adapter import checkpoint, interrupts
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+STATUS = "training_status.json"  # the host's list of checkpoints, lessons and ratings
+_status_lock = threading.Lock()
+
 
 class Saving:
     """Checkpoints of one trainer."""
@@ -27,6 +33,8 @@ class Saving:
         self.trainer = trainer
         self.files = ModelFiles(trainer.artifact_path, trainer.brain_name)
         self.wanted = threading.Event()  # somebody waits to save: updates may be put off
+        if trainer.is_training:
+            checkpoint.remove_unfinished(trainer.artifact_path)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -56,7 +64,17 @@ class Saving:
         ModelCheckpointManager.add_checkpoint(
             trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints
         )
+        self._write_status()
         return saved
+
+    def _write_status(self) -> None:
+        """The host writes its list of checkpoints only when a run ends well; a killed one would lose it."""
+        folder = Path(self.trainer.artifact_path).parent / "run_logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{STATUS}.tmp"
+        with _status_lock:  # which all trainers write
+            GlobalTrainingStatus.save_state(str(temporary))
+            os.replace(temporary, folder / STATUS)
 
     def save_final(self) -> None:
         """The last checkpoint of a run, its models copied to where Unity users look for them."""
@@ -133,7 +151,7 @@ class Saving:
                 logger.warning(
                     f"{trainer.brain_name}: --resume was given, so init_path ({path}) has no effect."
                 )
-            path = os.path.join(trainer.artifact_path, checkpoint.LAST)
+            path = self._last()
         if path is None:
             return None
         state = checkpoint.read(path, torch.device("cpu"))
@@ -147,6 +165,22 @@ class Saving:
         else:
             logger.info(f"Initializing from {path}.")
         return state
+
+    def _last(self) -> str | None:
+        """The newest whole checkpoint of this run; None if it ended before there was any."""
+        trainer, folder = self.trainer, Path(self.trainer.artifact_path)
+        last = folder / checkpoint.LAST
+        if last.is_file():
+            return str(last)
+        name = re.escape(trainer.brain_name)
+        numbered = [path for path in folder.glob("*.pt") if re.fullmatch(rf"{name}-\d+\.pt", path.name)]
+        if numbered:
+            return str(max(numbered, key=lambda path: int(path.stem.rpartition("-")[2])))
+        others = sorted(folder.parent.glob(f"*/{checkpoint.LAST}"))
+        if others or not trainer.is_training:
+            return str(last)  # which is told of as missing: this behaviour has another name than it had
+        logger.warning(f"{trainer.brain_name}: {folder} has no checkpoint yet; starting at step 0.")
+        return None
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `read` found, once the learner is there.

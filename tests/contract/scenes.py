@@ -1,7 +1,7 @@
-"""Scenes for the contract tests that the player does not ship: two sides in a duel, and every kind of sensor."""
+"""Scenes for the contract tests that the player does not ship: two sides in a duel, and more sensors for any scene."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,3 +98,31 @@ class DuelScene(Scene):
         group = area + 1 if self.options.one_group else 2 * area + team + 1
         own = np.zeros_like(told) if self.options.group_ids else told
         return seat, obs, own, np.full(len(seat), done), group, told if self.options.group_ids else own
+
+
+class WithSensors(Scene):
+    """Another scene whose agents have more sensors, which show zeros; the first stays what it is."""
+
+    def __init__(self, scene: Scene, *sensors: SensorSpec):
+        self.scene, self.sensors = scene, sensors
+        self.num_seats = scene.num_seats
+        self.behaviors = tuple(
+            replace(behavior, sensors=(*behavior.sensors, *sensors)) for behavior in scene.behaviors
+        )
+
+    def reset(self) -> Frame:
+        return self._more(self.scene.reset())
+
+    def step(self, actions: Mapping[str, Actions]) -> Frame:
+        return self._more(self.scene.step(actions))
+
+    def _more(self, frame: Frame) -> Frame:
+        return {
+            name: rows._replace(
+                observations=(
+                    *rows.observations,
+                    *(np.zeros((len(rows.seat), *sensor.shape), np.float32) for sensor in self.sensors),
+                )
+            )
+            for name, rows in frame.items()
+        }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mlagents.utils import push_to_hf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlagents_marl_plugin.adapter import checkpoint
@@ -98,6 +99,50 @@ def test_tensorboard_has_the_tags_that_the_page_lists_and_no_others(folder: Path
     assert all(np.isfinite(point.value) for tag in tags for point in events.Scalars(tag))
     for tag in STATISTICS:
         assert 3 <= min(point.value for point in events.Scalars(tag)) <= 12, "as the scene sent it"
+
+
+def test_c32_c34_c78_a_run_leaves_the_files_that_users_look_for(folder: Path, stopped: str) -> None:
+    results = folder / "results" / "run"
+    for name in ("Counter.onnx", "Counter/checkpoint.pt", "configuration.yaml"):
+        assert (results / name).is_file(), name
+    (last,) = (path for path in (results / "Counter").glob("Counter-*.pt"))
+    assert last.with_suffix(".onnx").is_file()
+    assert list((results / "Counter").glob("events.out.tfevents.*"))
+    timers = (results / "run_logs" / "timers.json").read_text()
+    for block in ("OffPolicyMarlTrainer._update_policy", "process_trajectory", "assemble"):
+        assert f'"{block}"' in timers, block
+    status = json.loads((results / "run_logs" / "training_status.json").read_text())
+    assert status["metadata"]["torch_version"] == torch.__version__
+    assert [entry["steps"] for entry in status["Counter"]["checkpoints"]]
+
+
+def test_c77_what_is_pushed_to_the_hub_is_there(
+    folder: Path, stopped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the host's command but the upload."""
+    uploaded = {}
+
+    class Hub:
+        def create_repo(self, **_: Any) -> str:
+            return "https://hub/team/counter"
+
+        def upload_folder(self, folder_path: Path, **_: Any) -> str:
+            uploaded.update({path.name: path for path in Path(folder_path).rglob("*")})
+            return "https://hub/team/counter"
+
+    monkeypatch.setattr(push_to_hf, "HfApi", Hub)
+    monkeypatch.setattr(push_to_hf, "metadata_save", lambda *_: None)
+    push_to_hf.package_to_hub(
+        "run", folder / "results" / "run", "team/counter", "a test", "configuration.yaml"
+    )
+    assert {
+        "Counter.onnx",
+        "checkpoint.pt",
+        "README.md",
+        "config.json",
+        "training_status.json",
+    } <= uploaded.keys()
+    assert "**maddpg** Agent playing **Counter**" in uploaded["README.md"].read_text()
 
 
 def test_the_same_seed_gives_the_same_weights_and_force_begins_at_zero(folder: Path, stopped: str) -> None:

@@ -146,8 +146,10 @@ class SceneManager(EnvManager):
                 [
                     ObservationSpec(
                         sensor.shape,
-                        (DimensionProperty.NONE,) * len(sensor.shape),
-                        ObservationType.DEFAULT,
+                        tuple(
+                            map(DimensionProperty, sensor.dimension_properties or (1,) * len(sensor.shape))
+                        ),
+                        ObservationType.GOAL_SIGNAL if sensor.goal_signal else ObservationType.DEFAULT,
                         sensor.name,
                     )
                     for sensor in behavior.sensors
