@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import attr
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mlagents.trainers.training_status import GlobalTrainingStatus, StatusType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter.settings import SCHEMAS
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from tests.contract.host import free_port, launcher, learn
 from tests.contract.scenes import DuelOptions, DuelScene
@@ -28,8 +30,9 @@ FAMILIES = pytest.mark.parametrize("trainer_type", ["matd3", "mappo", "ippo"])
 
 
 def hyperparameters(trainer_type: str, **more: Any) -> dict[str, Any]:
-    own = {name: value for name, value in small(trainer_type).items() if name != "group_size"}
-    return {**own, **more}
+    """Small values of the fields that the type has; what a side is, the scene says."""
+    fields = attr.fields_dict(SCHEMAS[trainer_type]).keys() - {"group_size"}
+    return {name: value for name, value in small(trainer_type).items() if name in fields} | more
 
 
 def play(
