@@ -19,6 +19,7 @@ class Decision(NamedTuple):
 
     action: Tensor  # [R, A] encoded, on the CPU; continuous values as drawn, which may lie outside [-1, 1]
     log_prob: Tensor | None  # [R] of these actions; None from actors that draw nothing
+    memory: Tensor | None = None  # [R, M], what they remember from now on, on the CPU; None without a memory
 
 
 class Acting(Protocol):
@@ -27,13 +28,21 @@ class Acting(Protocol):
     device: torch.device
     copy: Any  # the actor that acts
 
-    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+    def __call__(
+        self,
+        obs: Tensor,
+        allowed: Tensor,
+        slots: Tensor,
+        members: Tensor,
+        memory: Tensor | None = None,
+    ) -> Decision:
         """
         Args:
             obs: [R, O] as observed.
             allowed: [R, choices] 0/1.
             slots: [R] int64.
             members: [R] int64, who keeps a noise process of its own: one agent in one area.
+            memory: [R, M], what they remember; None or of width 0 without a memory.
         """
 
     def swap(self, actor: Any) -> None:
@@ -81,7 +90,14 @@ class ExploringActing:
         self.copy.copy_weights(actor)
 
     @torch.no_grad()
-    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+    def __call__(
+        self,
+        obs: Tensor,
+        allowed: Tensor,
+        slots: Tensor,
+        members: Tensor,
+        memory: Tensor | None = None,
+    ) -> Decision:
         """See `Acting`."""
         obs, allowed = obs.to(self.device), allowed.to(self.device)
         raw = self.copy.forward_rows(obs, slots.to(self.device))
@@ -125,14 +141,23 @@ class SamplingActing:
         """See `Acting`."""
         self.copy.copy_weights(actor)
 
-    def __call__(self, obs: Tensor, allowed: Tensor, slots: Tensor, members: Tensor) -> Decision:
+    @torch.no_grad()
+    def __call__(
+        self,
+        obs: Tensor,
+        allowed: Tensor,
+        slots: Tensor,
+        members: Tensor,
+        memory: Tensor | None = None,
+    ) -> Decision:
         """See `Acting`."""
-        obs, allowed, slots = obs.to(self.device), allowed.to(self.device), slots.to(self.device)
-        if self.greedy:
-            action = self.copy.mode_rows(obs, allowed, slots)
-            return Decision(action.cpu(), self.copy.log_prob_rows(obs, allowed, slots, action).cpu())
-        action, log_prob = self.copy.sample_rows(obs, allowed, slots, self.generator)
-        return Decision(action.cpu(), log_prob.cpu())
+        device = self.device
+        memory = obs.new_empty(len(obs), 0) if memory is None else memory
+        given = (obs.to(device), allowed.to(device), slots.to(device), memory.to(device))
+        policy, remembered = self.copy.policy_rows(*given)
+        action = policy.mode() if self.greedy else policy.sample(self.generator)
+        kept = remembered.cpu() if remembered.shape[1] else None
+        return Decision(action.cpu(), policy.log_prob(action).cpu(), kept)
 
     def reset(self, members: Tensor) -> None:
         """Nobody has a process of its own."""

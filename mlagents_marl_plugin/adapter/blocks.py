@@ -17,6 +17,7 @@ class Steps(NamedTuple):
     obs: np.ndarray  # [P, joint] float32
     agent_mask: np.ndarray  # [P, N] float32
     allowed: np.ndarray  # [P, joint choices] float32
+    memory: np.ndarray  # [P, N * M] float32, what each slot remembered before it decided
     rows: np.ndarray  # [M] int64, the completed steps
     next_rows: np.ndarray  # [M] int64, where their successors' observations are
     cut: np.ndarray  # [M] bool, the successor is only an observation, the next step is elsewhere
@@ -136,6 +137,7 @@ class Block:
         obs = staging.joint(staging.obs, taken)
         allowed = staging.joint(staging.allowed, taken)
         mask = staging.present[taken % staging.capacity].astype(np.float32)
+        memory = staging.memory[taken % staging.capacity].reshape(len(taken), -1)
         for index, composed_obs, present, composed_allowed in self.composed:
             obs[index], mask[index], allowed[index] = composed_obs, present, composed_allowed
         rows = np.array(self.completed, np.int64)
@@ -147,6 +149,7 @@ class Block:
             obs=obs,
             agent_mask=mask,
             allowed=allowed,
+            memory=memory,
             rows=np.array(self.rows, np.int64),
             next_rows=np.array(self.next_rows, np.int64),
             cut=np.array(self.cut, bool),

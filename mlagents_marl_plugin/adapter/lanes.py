@@ -6,8 +6,9 @@ import numpy as np
 class Lanes:
     """What is known of each lane, as arrays that grow by doubling; numbers of ended lanes are used again."""
 
-    def __init__(self, num_slots: int):
+    def __init__(self, num_slots: int, memory_size: int = 0):
         self.num_slots = num_slots
+        self.memory_size = memory_size
         self._allocate(64)
         self.free = list(range(63, -1, -1))
 
@@ -24,6 +25,8 @@ class Lanes:
         self.pending: list[list[int]] = [[] for _ in range(count)]  # rows that are not yet stored, in order
         self.tail = np.full(count, -1, np.int64)  # the replay's row that waits for this lane's next outcome
         self.generation = np.zeros(count, np.int64)
+        # What each member remembers after its last decision; of an empty slot 0.
+        self.memory = np.zeros((count, slots, self.memory_size), np.float32)
 
     def new(self, worker: int, generation: int) -> int:
         """A lane without members; ``generation`` counts the worker's consecutive groupings."""
@@ -36,6 +39,7 @@ class Lanes:
         self.last_delivered[lane] = -1
         self.worker[lane] = worker
         self.generation[lane] = generation
+        self.memory[lane] = 0
         self.pending[lane] = []
         return lane
 

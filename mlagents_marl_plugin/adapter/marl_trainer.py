@@ -37,6 +37,7 @@ from mlagents_marl_plugin.adapter.staging import StagingTable
 from mlagents_marl_plugin.adapter.store import Rewards
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.rewards import RewardShaping
+from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import GroupSpec
 
 logger = get_logger(__name__)
@@ -276,6 +277,9 @@ class MarlTrainer(RLTrainer):
             torch.set_num_threads(hyper.torch_threads)
         network = self.trainer_settings.network_settings
         signal = self.trainer_settings.reward_signals[RewardSignalType.EXTRINSIC]
+        memory = {}
+        if network.memory is not None:
+            memory = {"memory": Memory(self.memory_size, network.memory.sequence_length)}
         self.learner = self.algorithm.learner(
             self.spec,
             hyper,
@@ -285,6 +289,7 @@ class MarlTrainer(RLTrainer):
             discount=signal.gamma,
             device=self.device,
             seed=self.seed,
+            **memory,
         )
         self.acting = self._make_acting(self._act_generator(""))
         decide = dict.fromkeys(self.table.behavior_ids, self.acting)
@@ -296,7 +301,10 @@ class MarlTrainer(RLTrainer):
         self.rewards = Rewards(self.spec, hyper.reward_sharing, hyper.reward_mix, signal.strength, shaping)
         store = self._make_store(self.rewards) if self.is_training else None
         roster = Roster(
-            self.brain_name, layout, StagingTable(self.spec), layout.grouping == Grouping.GROUP_ID
+            self.brain_name,
+            layout,
+            StagingTable(self.spec, memory_size=self.memory_size),
+            layout.grouping == Grouping.GROUP_ID,
         )
         self.assembler = Assembler(roster, store, signal.gamma)
         if self._resumed is not None:
@@ -307,6 +315,12 @@ class MarlTrainer(RLTrainer):
             acting.swap(self.learner.actor)
         self.table.act_by(self.acting, decide)
         self.table.roster = roster
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers that an agent remembers; 0 without a memory."""
+        memory = self.trainer_settings.network_settings.memory
+        return 0 if memory is None else memory.memory_size
 
     def _act_generator(self, behavior_id: str) -> torch.Generator:
         """For a side's own draws; the empty name is for all who share one acting copy."""

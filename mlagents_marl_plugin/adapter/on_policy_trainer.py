@@ -38,7 +38,8 @@ class OnPolicyMarlTrainer(MarlTrainer):
     def _make_store(self, rewards: Rewards) -> RolloutStore:
         steps = -(-self.hyperparameters.buffer_size // self.spec.num_slots)
         # Trajectories arrive together, so a rollout is often half as large again when it is taken.
-        self.store = RolloutStore(Rollout(self.spec, 2 * steps, self.device), self.learner, rewards)
+        rollout = Rollout(self.spec, 2 * steps, self.device, self.memory_size)
+        self.store = RolloutStore(rollout, self.learner, rewards)
         return self.store
 
     def _collect(self, departed: list[Departure]) -> None:

@@ -90,6 +90,7 @@ class MarlPolicy(Policy):
         table: Table,
     ):
         super().__init__(seed, behavior_spec, network_settings)
+        self.use_recurrent = False  # what agents remember is kept by place (`Lanes`), not by the host
         self.behavior_id = behavior_id
         self.table = table
         self.step = 0
@@ -178,12 +179,17 @@ class MarlPolicy(Policy):
         staging, known = roster.staging, rows >= 0
         lanes = np.where(known, staging.lane[rows % staging.capacity], 0)
         members = lanes * roster.layout.group_size + slots
+        memory = roster.lanes.memory[lanes, slots]  # copied; of those whose group is not known, 0
+        memory[~known] = 0
         decision = decide(
             torch.from_numpy(obs),
             torch.from_numpy(allowed),
             torch.from_numpy(slots),
             torch.from_numpy(members),
+            torch.from_numpy(memory),
         )
+        if decision.memory is not None:
+            roster.lanes.memory[lanes[known], slots[known]] = decision.memory.numpy()[known]
         action = decision.action.numpy()
         log_prob = None if decision.log_prob is None else decision.log_prob.numpy()
         if known.all():

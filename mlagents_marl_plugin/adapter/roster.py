@@ -70,7 +70,7 @@ class Roster:
         self.layout = layout
         self.staging = staging
         self.posthumous = posthumous
-        self.lanes = Lanes(layout.group_size)
+        self.lanes = Lanes(layout.group_size, staging.memory_size)
         self.workers: dict[int, Worker] = defaultdict(Worker)
         self.departed: list[Departure] = []  # since last asked
         self.untracked = 0  # decisions that could not be placed
@@ -123,6 +123,7 @@ class Roster:
             rows = self.staging.begin(
                 fresh, table.row[fresh], table.present[fresh], table.valued[fresh], worker.clock
             )
+            self.staging.memory[rows % self.staging.capacity] = table.memory[fresh]
             if worker.clock < worker.trusted_from:
                 self.staging.broken[rows % self.staging.capacity] = True
             table.row[fresh] = rows
@@ -143,6 +144,7 @@ class Roster:
         if lane < 0:
             return
         self.lanes.present[lane, slot] = False
+        self.lanes.memory[lane, slot] = 0
         if not self.posthumous:
             self.lanes.valued[lane, slot] = False
         if not self.lanes.present[lane].any():

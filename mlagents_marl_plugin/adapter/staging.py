@@ -24,6 +24,7 @@ class StagingTable:
         action: per role, [R, N_role, A_role] float32, encoded
         allowed: per role, [R, N_role, choices] float32, 1 = permitted
         log_prob: [R, N] float32, of what was decided in this row, else 0; stays 0 where actors draw nothing
+        memory: [R, N, M] float32, what each member remembered when the row began
         present, valued, decided, delivered: [R, N] bool. There; its return is to be learnt; decided in
             this row; its outcome has come.
         reward, group_reward: [R, N] float32, as the host delivered them
@@ -35,10 +36,13 @@ class StagingTable:
         successor: [R] int64, the id of the group's next row, -1 if there is none yet
     """
 
-    def __init__(self, spec: GroupSpec, capacity: int | None = None):
-        bytes_per_row = 4 * (spec.obs_size + spec.action_size + spec.allowed_size) + 21 * spec.num_slots + 16
+    def __init__(self, spec: GroupSpec, capacity: int | None = None, memory_size: int = 0):
+        bytes_per_slot = 21 + 4 * memory_size
+        bytes_per_row = 4 * (spec.obs_size + spec.action_size + spec.allowed_size) + 16
+        bytes_per_row += bytes_per_slot * spec.num_slots
         self.capacity = capacity or max(1024, min(_MAX_ROWS, _MAX_BYTES // bytes_per_row))
         self.spec = spec
+        self.memory_size = memory_size
         rows, slots = self.capacity, spec.num_slots
         self.obs = [np.zeros((rows, role.num_slots, role.obs_size), np.float32) for role in spec.roles]
         self.action = [np.zeros((rows, role.num_slots, role.action.size), np.float32) for role in spec.roles]
@@ -46,6 +50,7 @@ class StagingTable:
             np.zeros((rows, role.num_slots, role.action.num_choices), np.float32) for role in spec.roles
         ]
         self.log_prob = np.zeros((rows, slots), np.float32)
+        self.memory = np.zeros((rows, slots, memory_size), np.float32)
         self.present = np.zeros((rows, slots), bool)
         self.valued = np.zeros((rows, slots), bool)
         self.decided = np.zeros((rows, slots), bool)

@@ -81,8 +81,6 @@ class _Memory(Protocol):
     @property
     def next_id(self) -> int: ...
 
-    def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor) -> int: ...
-
 
 class _Observer(Protocol):
     """What all learners have in common."""
@@ -108,10 +106,14 @@ class _Store:
         first = self.memory.next_id
         if len(steps.obs):
             obs, mask = _tensor(steps.obs), _tensor(steps.agent_mask)
-            self.memory.append(obs, mask, _tensor(steps.allowed))
+            self._append(steps, obs, mask)
             self.learner.observe(obs.to(self.memory.device), mask.to(self.memory.device))
         if len(steps.rows):
             self._complete(steps, self.rewards(steps, steps.obs[steps.next_rows - first]))
+
+    def _append(self, steps: Steps, obs: Tensor, mask: Tensor) -> None:
+        """Hand on what a block observes."""
+        raise NotImplementedError
 
     def _complete(self, steps: Steps, reward: Tensor) -> None:
         """Hand on what came of a block's completed steps."""
@@ -137,6 +139,9 @@ class ReplayStore(_Store):
         super().__init__(replay, learner, rewards)
         self.replay = replay
 
+    def _append(self, steps: Steps, obs: Tensor, mask: Tensor) -> None:
+        self.replay.append(obs, mask, _tensor(steps.allowed))
+
     def _complete(self, steps: Steps, reward: Tensor) -> None:
         self.replay.complete(**self._outcome(steps, reward))
 
@@ -152,6 +157,9 @@ class RolloutStore(_Store):
         super().__init__(rollout, learner, rewards)
         self.rollout = rollout
         self.agent_steps = 0
+
+    def _append(self, steps: Steps, obs: Tensor, mask: Tensor) -> None:
+        self.rollout.append(obs, mask, _tensor(steps.allowed), _tensor(steps.memory))
 
     def _complete(self, steps: Steps, reward: Tensor) -> None:
         outcome = self._outcome(steps, reward)

@@ -7,7 +7,7 @@ Sources:
     DDPG    Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 __all__ = [
@@ -291,7 +292,7 @@ class MaddpgLearner:
                 normaliser.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        networks = {
+        networks: dict[str, Sequence[Stack]] = {
             "actor": self.actor.nets,
             "target_actor": self.target_actor.nets,
             "critic": self.critic.nets,

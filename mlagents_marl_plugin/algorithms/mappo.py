@@ -25,9 +25,11 @@ from mlagents_marl_plugin.algorithms.mappo_config import (
     MappoSharedConfig,
 )
 from mlagents_marl_plugin.core import state
+from mlagents_marl_plugin.core.chain_values import LaneMemories, chain_values
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
 from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.losses import clip_gradient_, masked_mean
+from mlagents_marl_plugin.core.mini_batches import MiniBatch, Remembered, RowBatches, SequenceBatches
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.on_policy_diagnostics import (
@@ -43,7 +45,6 @@ from mlagents_marl_plugin.core.on_policy_samples import (
     GradientSum,
     SampleColumns,
     micro_batches,
-    mini_batch_stops,
     normalised_advantage,
 )
 from mlagents_marl_plugin.core.optimiser import StackedAdam
@@ -54,6 +55,7 @@ from mlagents_marl_plugin.core.policy_losses import (
     surrogate_gradient,
 )
 from mlagents_marl_plugin.core.schedules import FallingNumber
+from mlagents_marl_plugin.core.sequences import Chains, Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
@@ -101,6 +103,7 @@ class MappoLearner:
         discount: float,
         device: torch.device,
         seed: int,
+        memory: Memory | None = None,
     ) -> None:
         """
         Args:
@@ -111,6 +114,7 @@ class MappoLearner:
             discount: gamma per step, in [0, 1].
             device: where everything lives.
             seed: of weights and of the order of samples.
+            memory: what agents remember from step to step; None: nothing.
         """
         self.spec = spec
         self.config = config
@@ -119,6 +123,7 @@ class MappoLearner:
         self._seed = seed
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._updates = 0
+        self.memory = memory
         slots = [slot for slot, size in enumerate(_obs_sizes(spec)) for _ in range(size)]
         self._slot_of_column = torch.tensor(slots, device="cpu").to(self.device)  # [joint]
         weights = torch.Generator("cpu").manual_seed(seed)
@@ -140,8 +145,10 @@ class MappoLearner:
             self._normalisers or [None] * len(spec.roles),
             self.device,
             weights,
+            0 if memory is None else memory.size,
         )
         self.critic = self._new_critic(hidden, weights)
+        self._lane_memories = LaneMemories(self.critic)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
         self._return_scale = RunningNormaliser(1, 1.0, self.device)
         self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
@@ -161,7 +168,8 @@ class MappoLearner:
     def _new_critic(self, hidden: tuple[int, ...], weights: torch.Generator) -> ValueCritic:
         config = self.config
         initialisation = Initialisation(config.orthogonal_initialisation, _CRITIC_GAIN)
-        rest = (hidden, config.layer_normalisation, initialisation, self.device, weights)
+        memory_size = self.memory.size if self.memory is not None and config.recurrent_critic else 0
+        rest = (hidden, config.layer_normalisation, initialisation, self.device, weights, memory_size)
         if not config.centralised_critic:
             return IndependentValueCritic.create(self.spec, config.share_critic, *rest)
         if config.value_output is ValueOutput.OWN_VIEW:
@@ -214,7 +222,9 @@ class MappoLearner:
             self._policy_steps, self._distributions, self._scheduled["epsilon"], actor_norm
         )
         figures |= value_metrics(self._value_step, self._critic_norm_per_slot())
-        figures["action_diversity"] = action_diversity(self.spec, self.actor, self._played)
+        figures["action_diversity"] = action_diversity(
+            self.spec, self.actor, self._played, self._played.memory
+        )
         figures["epochs"] = torch.full((), float(self._epochs), device=self.device)
         if self.config.kl_penalty > 0.0:
             figures["kl_weight"] = self._kl_weight.clone()
@@ -224,17 +234,11 @@ class MappoLearner:
     def update(self, batch: RolloutBatch) -> None:
         """All gradient steps on what was played: ``num_epoch`` passes over mini-batches of ``batch_size``."""
         config = self.config
-        samples = self._samples(batch)  # [R, columns]
-        stops = mini_batch_stops(len(samples), self.spec.num_slots, config.batch_size)
+        mini_batches = self._mini_batches(batch)
         for epoch in range(config.num_epoch):
-            if len(stops) > 1:
-                order = torch.randperm(len(samples), generator=self._generator, device=self.device)
-                samples_of_epoch = samples.index_select(0, order)
-            else:
-                samples_of_epoch = samples
             self._policy_steps = []
-            for start, stop in zip([0, *stops], stops, strict=False):
-                self._step(samples_of_epoch[start:stop])
+            for mini_batch in mini_batches.epoch():
+                self._step(mini_batch)
             self._epochs = epoch + 1
             if self._may_stop_early and float(self._divergence()) > config.target_kl:
                 break  # to know was the one wait for the device per epoch
@@ -247,18 +251,58 @@ class MappoLearner:
             self.actor.set_std(self._scheduled["std"])
         self._updates += 1
 
-    def _samples(self, batch: RolloutBatch) -> Tensor:
-        """Everything that mini-batches need, packed [R, columns]; values and advantages are computed here, once."""
-        config, num_rows = self.config, len(batch.action)
+    def _mini_batches(self, batch: RolloutBatch) -> RowBatches | SequenceBatches:
+        """What every epoch goes through; values and advantages are computed here, once."""
+        config = self.config
         joint = batch.obs.clone()
         for i, normaliser in enumerate(self._normalisers):
             normaliser.normalise_(self.spec.role_obs(joint, i))
         joint.masked_fill_((batch.agent_mask == 0).index_select(1, self._slot_of_column), 0.0)
+        rest = (config.batch_size, config.micro_batch_size, self._generator)
+        if self.memory is None:
+            return RowBatches(self._samples(batch, joint, self._said(joint)), self.spec.num_slots, *rest)
+        assert batch.memory is not None
+        successor, num_rows = batch.successor.cpu(), len(batch.action)
+        said, of_critic = self._said_in_turn(batch, joint, successor)
+        held = (batch.acted == 0).to(joint.dtype)
+        remembered = Remembered(batch.memory, held if bool(held.any()) else None, of_critic)
+        samples = self._samples(batch, joint, said)
+        going_on = successor.masked_fill(batch.cut.cpu() > 0, num_rows)
+        pieces = Chains(going_on, num_rows).pieces(self.memory.sequence_length, config.burn_in)
+        return SequenceBatches(samples, self._columns, remembered, pieces, *rest)
+
+    def _said(self, joint: Tensor) -> Tensor:
+        """What a critic without a memory says of observations, [R + E, N] in the units that it learns."""
+        pieces = micro_batches(joint, self.spec.num_slots, self.config.micro_batch_size)
+        return _concatenated([self.critic(piece) for piece in pieces])
+
+    def _said_in_turn(
+        self, batch: RolloutBatch, joint: Tensor, successor: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `_said`, by a critic that may have a memory, and what it remembered before each row [R + E, U, M]."""
+        if not self.config.recurrent_critic:
+            return self._said(joint), None
+        assert batch.number is not None
+        num_rows = len(batch.action)
+        # What is seen behind a cut belongs to what was before it, but a row that was acted in begins anew.
+        begins_anew = (batch.cut.cpu() > 0) & (successor < num_rows)
+        chains = Chains(successor.masked_fill(begins_anew, len(joint)), len(joint)).whole()
+        first = self._lane_memories.of(batch.number)
+        rows_at_once = self.config.micro_batch_size // self.spec.num_slots
+        said, before = chain_values(self.critic, joint, chains, first, rows_at_once)
+        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:])
+        return said, before
+
+    def _samples(self, batch: RolloutBatch, joint: Tensor, said: Tensor) -> Tensor:
+        """Everything that a gradient step needs, packed [R, columns].
+
+        Args:
+            joint: [R + E, joint], normalised.
+            said: [R + E, N], the values in the units that the critic learns.
+        """
+        config, num_rows = self.config, len(batch.action)
         reward = self._scaled_reward(batch) if config.reward_scaling else batch.reward
-        pieces = self._pieces(joint)
-        value = self._values.denormalise(
-            _concatenated([self.critic(piece) for piece in pieces])
-        )  # [R + E, N]
+        value = self._values.denormalise(said)  # [R + E, N]
         next_value, value = value.index_select(0, batch.successor), value[:num_rows]
         advantage = gae(
             reward,
@@ -273,7 +317,14 @@ class MappoLearner:
         target = (advantage + value).masked_fill_(batch.value_mask == 0, 0.0)
         actor_mask = batch.acted * batch.value_mask
         self._played = Played(
-            joint[:num_rows], batch.allowed, value, target, advantage, actor_mask, batch.value_mask
+            joint[:num_rows],
+            batch.allowed,
+            value,
+            target,
+            advantage,
+            actor_mask,
+            batch.value_mask,
+            batch.memory,
         )
         said = self._values.normalise(value)
         self._values.observe(target, batch.value_mask)
@@ -298,20 +349,21 @@ class MappoLearner:
         self._return_scale.observe(played.unsqueeze(-1), batch.value_mask)
         return batch.reward / self._return_scale.variance.sqrt().clamp_min(1e-6)
 
-    def _step(self, samples: Tensor) -> None:
-        """One gradient step of all actors and critics on a mini-batch [B, columns]."""
-        config, columns = self.config, self._columns
+    def _step(self, mini_batch: MiniBatch) -> None:
+        """One gradient step of all actors and critics."""
+        config, columns, samples = self.config, self._columns, mini_batch.samples
         centralised = config.centralised_critic
         one_network = centralised and config.share_critic is not Sharing.SEPARATE
         actor_weight = mean_weight(self.spec, samples[:, columns.actor_mask], config.share_actor, False)
         value_weight = mean_weight(
             self.spec, samples[:, columns.value_mask], config.share_critic, one_network
         )
-        pieces = [self._pieces(tensor) for tensor in (samples, actor_weight, value_weight)]
+        pieces = [tensor.split(mini_batch.sizes) for tensor in (samples, actor_weight, value_weight)]
         total = GradientSum([*self.actor.nets, *self.critic.nets], len(pieces[0]))
-        for piece, of_actor, of_value in zip(*pieces, strict=True):
-            self._actor_gradient(piece, of_actor)
-            self._critic_gradient(piece, of_value)
+        in_turn = (mini_batch.of_actor, mini_batch.of_critic)
+        for piece, actor_weight, value_weight, of_actor, of_critic in zip(*pieces, *in_turn, strict=True):
+            self._actor_gradient(piece, actor_weight, of_actor)
+            self._critic_gradient(piece, value_weight, of_critic)
             total.add()
         self._actor_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.actor.nets]
         self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
@@ -319,13 +371,13 @@ class MappoLearner:
         self._critic_optimiser.step()
         self.actor.bound_std()
 
-    def _actor_gradient(self, samples: Tensor, weight: Tensor) -> None:
+    def _actor_gradient(self, samples: Tensor, weight: Tensor, recurrence: Recurrence | None) -> None:
         """Maximise the clipped surrogate and ``beta`` times the entropy (Yu et al. 2022, appendix A)."""
         spec, columns = self.spec, self._columns
         joint, allowed = samples[:, columns.joint], samples[:, columns.allowed]
         action, advantage = samples[:, columns.action], samples[:, columns.advantage]
         roles = range(len(spec.roles))
-        distributions = [self.actor.distribution(joint, spec, allowed, i) for i in roles]
+        distributions = [self.actor.distribution(joint, spec, allowed, i, recurrence) for i in roles]
         log_prob = _concatenated(
             [distributions[i].log_prob(spec.role_action(action, i)) for i in roles], dim=1
         )
@@ -345,10 +397,10 @@ class MappoLearner:
         self._policy_steps.append(PolicyStep(change, advantage, mask))
         self._distributions = distributions
 
-    def _critic_gradient(self, samples: Tensor, weight: Tensor) -> None:
+    def _critic_gradient(self, samples: Tensor, weight: Tensor, recurrence: Recurrence | None) -> None:
         """Minimise the (clipped) error of the values in the units that the critic learns."""
         config, columns = self.config, self._columns
-        value = self.critic(samples[:, columns.joint])
+        value = self.critic(samples[:, columns.joint], recurrence)
         target, old_value = samples[:, columns.target], samples[:, columns.old_value]
         gradient = clipped_value_gradient(
             value, old_value, target, config.critic_loss, config.value_clip, config.huber_threshold
@@ -356,10 +408,6 @@ class MappoLearner:
         self.critic.backward(gradient.mul_(weight))
         mask = samples[:, columns.value_mask]
         self._value_step = ValueStep(value, target, mask, config.critic_loss, config.huber_threshold)
-
-    def _pieces(self, rows: Tensor) -> Sequence[Tensor]:
-        """Rows [B, ..] in pieces that are computed at once."""
-        return micro_batches(rows, self.spec.num_slots, self.config.micro_batch_size)
 
     def _divergence(self) -> Tensor:
         """Mean divergence of the policy that acted from those that the last epoch's mini-batches found, 0-d."""

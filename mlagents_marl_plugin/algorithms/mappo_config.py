@@ -122,6 +122,13 @@ class MappoConfig:
     """What a centralised critic reads: the joint observation from each agent's side (own_view), or once, with an
     output per agent (per_agent) or one value for the whole group (group)."""
 
+    recurrent_critic: bool = True
+    """Whether critics remember as well, if agents do (network_settings.memory)."""
+
+    burn_in: int = 0
+    """Steps before each sequence that its networks go through first, >= 0, so that they remember by today's weights
+    what those that played remembered; if agents have a memory."""
+
     std_type: StdType = StdType.LEARNED
     """Standard deviation of continuous actions: learned (the same whatever is seen), state_dependent, fixed or
     annealed (falls linearly to final_std at max_steps)."""
@@ -202,6 +209,7 @@ class MappoConfig:
                 f"shared, since value_output is {self.value_output.value}",
                 "use value_output own_view for critics of their own",
             ),
+            "burn_in": (self.burn_in >= 0, whole, "0 begins with what was remembered in play"),
             "lambd": (0 <= self.lambd <= 1, "0 <= lambd <= 1", "try 0.95"),
             "value_norm_decay": (0 <= self.value_norm_decay < 1, "0 <= value_norm_decay < 1", "try 0.99"),
             "value_clip": (self.value_clip >= 0, not_negative, "0 switches it off"),

@@ -37,6 +37,7 @@ from mlagents_marl_plugin.core.networks import DecentralisedActor, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
+from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConfig"]
@@ -309,7 +310,7 @@ class QmixLearner:
                 normaliser.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        networks = {
+        networks: dict[str, Sequence[Stack]] = {
             "actor": self._networks.nets,
             "target_actor": self._target_networks.nets,
             "mixer": self.mixer.nets,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.plain_network import plain_network
+from mlagents_marl_plugin.core.plain_recurrent import plain_recurrent
+from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
 
@@ -47,6 +51,14 @@ class Sharing(Enum):
         return rows.view(-1, num_slots, *rows.shape[2:])
 
 
+def unrolled(net: StackedRecurrent, sharing: Sharing, rows: Tensor, recurrence: Recurrence) -> Tensor:
+    """Outputs of networks with a memory, rows in and out as `Sharing.network_rows` makes them."""
+    num_units = 1 if sharing is Sharing.SEPARATE else recurrence.memory.shape[1]
+    held = None if recurrence.held is None else sharing.network_rows(recurrence.held)
+    counts = [count * num_units for count in recurrence.counts]
+    return net(rows, sharing.network_rows(recurrence.memory), counts, held)
+
+
 def mean_weight(spec: GroupSpec, mask: Tensor, sharing: Sharing, one_network: bool) -> Tensor:
     """Weights [B, N] that make a sum the mean over each network's valid rows, added over networks.
 
@@ -67,23 +79,30 @@ class RoleActor:
     """The actors of one role: what one agent sees -> the raw output of its head, [.., O] -> [.., P]."""
 
     def __init__(
-        self, role: RoleSpec, sharing: Sharing, net: StackedMlp, normaliser: RunningNormaliser | None
+        self, role: RoleSpec, sharing: Sharing, net: Stack, normaliser: RunningNormaliser | None
     ) -> None:
         self.role = role
         self.sharing = sharing
         self.net = net
         self.normaliser = normaliser
 
-    def __call__(self, obs: Tensor, row_weight: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, obs: Tensor, row_weight: Tensor | None = None, recurrence: Recurrence | None = None
+    ) -> Tensor:
         """Raw outputs [B, N, P] of all slots, for learning.
 
         Args:
             obs: [B, N, O], normalised, 0 where absent.
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
+            recurrence: how the rows follow each other, for networks with a memory; N units.
         """
-        mask = None if row_weight is None else self.sharing.network_rows(row_weight)
         rows = self.sharing.network_rows(self.sharing.with_id(obs))
-        return self.sharing.slot_rows(self.net(rows, mask), self.role.num_slots)
+        if isinstance(self.net, StackedRecurrent):
+            assert recurrence is not None
+            raw = unrolled(self.net, self.sharing, rows, recurrence)
+        else:
+            raw = self.net(rows, None if row_weight is None else self.sharing.network_rows(row_weight))
+        return self.sharing.slot_rows(raw, self.role.num_slots)
 
     def backward(self, gradient: Tensor) -> None:
         """Differentiate the last call, given the loss's gradient by its result [B, N, P]."""
@@ -107,23 +126,50 @@ class RoleActor:
     @torch.no_grad()
     def forward_normalised_rows(self, obs: Tensor, slot: Tensor) -> Tensor:
         """`forward_rows` of observations that are normalised already."""
+        return self.step_rows(obs, slot, obs.new_empty(len(obs), 0))[0]
+
+    @torch.no_grad()
+    def step_rows(self, obs: Tensor, slot: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward_normalised_rows` of agents that remember.
+
+        Args:
+            memory: [R, M], what each agent remembers; width 0 for networks without a memory.
+
+        Returns:
+            Raw outputs [R, P], and what the agents remember from now on [R, M].
+        """
         if len(obs) == 0:
-            return obs.new_empty(0, self.net.shape.num_outputs)
+            return obs.new_empty(0, self.net.shape.num_outputs), memory
         if self.sharing is Sharing.SHARED:
-            return self.net(obs.unsqueeze(0)).squeeze(0)
+            return _at(self._step(obs.unsqueeze(0), memory.unsqueeze(0)), 0)
         slot_is = F.one_hot(slot, self.role.num_slots)  # [R, N]
         if self.sharing is Sharing.SHARED_WITH_ID:
-            return self.net(torch.cat([obs, slot_is.to(obs.dtype)], -1).unsqueeze(0)).squeeze(0)
+            inputs = torch.cat([obs, slot_is.to(obs.dtype)], -1)
+            return _at(self._step(inputs.unsqueeze(0), memory.unsqueeze(0)), 0)
         # Rows of the same slot are lined up, so that each network sees only its own.
         position = (slot_is.cumsum(0) - 1).gather(1, slot.unsqueeze(1)).squeeze(1)
-        by_slot = torch.zeros(self.role.num_slots, int(position.max()) + 1, obs.shape[-1], device=obs.device)
-        by_slot[slot, position] = obs
-        return self.net(by_slot)[slot, position]
+        shape = (self.role.num_slots, int(position.max()) + 1)
+        by_slot = torch.zeros(*shape, obs.shape[-1], device=obs.device)
+        remembered = torch.zeros(*shape, memory.shape[-1], device=obs.device)
+        by_slot[slot, position], remembered[slot, position] = obs, memory
+        return _at(self._step(by_slot, remembered), (slot, position))
+
+    def _step(self, rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of rows [K, R, ..] and memories [K, R, M] after one step."""
+        if isinstance(self.net, StackedMlp):
+            return self.net(rows), memory
+        num_rows = rows.shape[1]
+        return self.net(rows, memory, (num_rows,)), self.net.memories[:, num_rows:]
 
     def slot_module(self, slot: int) -> nn.Module:
         """One slot's actor as plain torch layers with everything baked in, for export: [B, O] -> [B, P]."""
         id_input = self.role.obs_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
         k = slot if self.sharing is Sharing.SEPARATE else 0
+        if isinstance(self.net, StackedRecurrent):
+            remembering = plain_recurrent(self.net, k, self.role.obs_size, id_input)
+            if self.normaliser is not None:
+                remembering.before.insert(0, self.normaliser.module())
+            return remembering
         net = plain_network(self.net, k, self.role.obs_size, id_input)
         return net if self.normaliser is None else nn.Sequential(self.normaliser.module(), *net)
 
@@ -177,7 +223,8 @@ class DecentralisedActor:
     def copy_weights(self, other: "DecentralisedActor") -> None:
         """Take over another's weights and normalisers in place, from any device."""
         for mine, its in zip(self.roles, other.roles, strict=True):
-            mine.net.copy_weights(its.net)
+            mine.net.parameters.copy_(its.net.parameters)
+            mine.net.statistics.copy_(its.net.statistics)
             if mine.normaliser is not None and its.normaliser is not None:
                 mine.normaliser.copy_from(its.normaliser)
 
@@ -208,6 +255,12 @@ class DecentralisedActor:
         return self.roles[role].slot_module(slot)
 
     @property
-    def nets(self) -> list[StackedMlp]:
+    def nets(self) -> list[Stack]:
         """A stack per role."""
         return [role.net for role in self.roles]
+
+
+def _at(results: tuple[Tensor, Tensor], index: Any) -> tuple[Tensor, Tensor]:
+    """What stands at an index in outputs and memories; the latter are copied from where the next pass writes."""
+    raw, memory = results
+    return raw[index], memory[index].clone()

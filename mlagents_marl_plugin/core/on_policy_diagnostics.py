@@ -28,6 +28,7 @@ class Played(NamedTuple):
     advantage: Tensor  # [R, N], before its normalisation
     actor_mask: Tensor  # [R, N] 0/1
     value_mask: Tensor  # [R, N] 0/1
+    memory: Tensor | None = None  # [R, N, M], what agents remembered; None without a memory
 
 
 class Seen(Protocol):
@@ -121,13 +122,15 @@ def value_metrics(step: ValueStep, gradient_norm: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def action_diversity(spec: GroupSpec, actor: StochasticActor, seen: Seen) -> Tensor:
+def action_diversity(
+    spec: GroupSpec, actor: StochasticActor, seen: Seen, memory: Tensor | None = None
+) -> Tensor:
     """How differently the agents of a role act where they see the same, 0-d in [0, 1].
 
-    Observations of all slots are shown to every slot's actor. Two policies differ by half the distance of their mean
-    actions (cut off at -1 and 1), and by the total variation of their choices: half the sum of the differences in
-    probability. The figure is the mean over pairs of slots, observations, values and branches. Actors that are shared
-    without an id have 0.
+    Observations of all slots, with what they remembered [R, N, M] if they do, are shown to every slot's actor. Two
+    policies differ by half the distance of their mean actions (cut off at -1 and 1), and by the total variation of
+    their choices: half the sum of the differences in probability. The figure is the mean over pairs of slots,
+    observations, values and branches. Actors that are shared without an id have 0.
     """
     differences, weights = list[Tensor](), list[float]()
     for i, role in enumerate(spec.roles):
@@ -135,10 +138,11 @@ def action_diversity(spec: GroupSpec, actor: StochasticActor, seen: Seen) -> Ten
             continue
         obs = spec.role_obs(seen.joint[:_DIVERSITY_ROWS], i).flatten(0, 1)  # [M, O]
         allowed = spec.role_allowed(seen.allowed[:_DIVERSITY_ROWS], i).flatten(0, 1)
-        policies = [
-            actor.distribution_of_slot(obs, allowed, torch.full((len(obs),), k, device=obs.device), i)
-            for k in range(role.num_slots)
-        ]
+        remembered = None
+        if memory is not None:
+            remembered = memory[:_DIVERSITY_ROWS, spec.slots(i)].flatten(0, 1)
+        numbers = [torch.full((len(obs),), k, device=obs.device) for k in range(role.num_slots)]
+        policies = [actor.distribution_of_slot(obs, allowed, k, i, remembered) for k in numbers]
         parts = []
         if role.action.continuous:
             parts.append(torch.stack([p.centre() for p in policies]) * 0.5)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.losses import masked_mean
-from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
+from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -56,10 +56,12 @@ def normalised_advantage(advantage: Tensor, mask: Tensor, kind: AdvantageNormali
     return centred.div_(std + 1e-8).mul_(mask)
 
 
-def mini_batch_stops(num_rows: int, num_slots: int, batch_size: int) -> list[int]:
-    """Where mini-batches end: as many as ``batch_size`` agent steps ask for, of equal size but for one row."""
-    number = min(num_rows, max(1, round(num_rows * num_slots / batch_size)))
-    return [num_rows * (i + 1) // number for i in range(number)]
+def mini_batch_stops(num_parts: int, num_agent_steps: int, batch_size: int) -> list[int]:
+    """Where mini-batches of rows, or of sequences, end: as many as ``batch_size`` agent steps ask for, with equally
+    many parts but for one.
+    """
+    number = min(num_parts, max(1, round(num_agent_steps / batch_size)))
+    return [num_parts * (i + 1) // number for i in range(number)]
 
 
 def micro_batches(rows: Tensor, num_slots: int, size: int) -> Sequence[Tensor]:
@@ -70,7 +72,7 @@ def micro_batches(rows: Tensor, num_slots: int, size: int) -> Sequence[Tensor]:
 class GradientSum:
     """The gradient of a mini-batch that is computed in several pieces."""
 
-    def __init__(self, nets: Sequence[StackedMlp], num_pieces: int) -> None:
+    def __init__(self, nets: Sequence[Stack], num_pieces: int) -> None:
         self._nets = nets
         self._missing = num_pieces
         self._totals: list[Tensor] = []

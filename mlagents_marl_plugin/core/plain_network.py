@@ -28,7 +28,7 @@ def plain_network(
         is_hidden = i < len(stack.shape.hidden)
         if is_hidden and kind is LayerNormalisation.BATCH:
             weight, bias = _folded(stack, i, k, weight, bias)
-        modules.append(_linear(weight, bias))
+        modules.append(linear(weight, bias))
         if is_hidden and kind is LayerNormalisation.LAYER:
             modules.append(_layer_norm(stack.part(f"{i}.scale")[k], stack.part(f"{i}.shift")[k]))
         if is_hidden:
@@ -43,7 +43,8 @@ def _folded(stack: StackedMlp, i: int, k: int, weight: Tensor, bias: Tensor) -> 
     return weight * factor.unsqueeze(1), (bias - mean) * factor + stack.part(f"{i}.shift")[k]
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer with copied weight [out, in] and bias [out]."""
     module = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
     module.weight, module.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     return module

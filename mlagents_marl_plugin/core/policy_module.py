@@ -31,7 +31,9 @@ class PolicyModule(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """See the class."""
-        raw: Tensor = self.network(obs)
+        return self._policy(self.network(obs))
+
+    def _policy(self, raw: Tensor) -> Tensor:
         num_values, size = self.layout.continuous, self.layout.size
         if not num_values:
             return raw
@@ -41,3 +43,12 @@ class PolicyModule(nn.Module):
         # Adding 0 times the mean gives the deviations the batch's shape with operators that all importers read.
         log_std = raw[:, size:] if self.depends_on_state else self.log_std + mean * 0.0
         return torch.cat([mean, logit, torch.exp(log_std.clamp(*self.head.bounds))], 1)
+
+
+class RecurrentPolicyModule(PolicyModule):
+    """A `PolicyModule` whose network has a memory: also takes what is remembered [B, M], and returns what is then."""
+
+    def forward(self, obs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """See the class."""
+        raw, memory = self.network(obs, memory)
+        return self._policy(raw), memory

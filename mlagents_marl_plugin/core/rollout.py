@@ -23,12 +23,13 @@ class Rollout:
     Not thread-safe: whoever adds rows while another thread takes them holds a lock around both.
     """
 
-    def __init__(self, spec: GroupSpec, capacity: int, device: torch.device) -> None:
+    def __init__(self, spec: GroupSpec, capacity: int, device: torch.device, memory_size: int = 0) -> None:
         """
         Args:
             spec: the group whose steps are kept.
             capacity: group steps to make room for, at least 2; more find room as they come.
             device: where the rows live.
+            memory_size: numbers that every agent remembers; 0 = agents have no memory.
 
         Raises:
             ValueError: if the capacity is below 2.
@@ -41,7 +42,8 @@ class Rollout:
         self.spec = spec
         self.capacity = capacity
         self.device = torch.device(device)
-        self._layout = RowLayout.of(spec, on_policy=True)
+        self.memory_size = memory_size
+        self._layout = RowLayout.of(spec, on_policy=True, memory_size=memory_size)
         self._rows = torch.empty(0, self._layout.width, device=self.device)
         # What the host has to know of each row held, by place; ascending in number.
         self._number = torch.empty(0, dtype=torch.int64, device="cpu")
@@ -54,9 +56,9 @@ class Rollout:
         self._make_room(capacity)
 
     @staticmethod
-    def bytes_per_step(spec: GroupSpec) -> int:
+    def bytes_per_step(spec: GroupSpec, memory_size: int = 0) -> int:
         """Bytes that one group step takes: 4 per float of the row and 17 for its place in the lane."""
-        return RowLayout.of(spec, on_policy=True).width * 4 + 17
+        return RowLayout.of(spec, on_policy=True, memory_size=memory_size).width * 4 + 17
 
     @property
     def next_id(self) -> int:
@@ -68,13 +70,14 @@ class Rollout:
         """Number of rows that `take` would hand over."""
         return self._num_complete
 
-    def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor) -> int:
+    def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor, memory: Tensor | None = None) -> int:
         """Add open rows: what is observed now, whose outcome `complete` will fill in.
 
         Args:
             obs: [M, joint]. What stands in it for absent slots is replaced by 0.
             agent_mask: [M, N] bool or 0/1.
             allowed: [M, joint choices] bool or 0/1, width 0 without discrete branches.
+            memory: [M, N * memory size], what each slot remembers before it decides; None: nothing.
 
         Returns:
             The number of the first row; the others follow on.
@@ -83,7 +86,7 @@ class Rollout:
             ValueError: if a shape is wrong.
             MemoryError: if the device cannot hold that many open and completed steps.
         """
-        block = decision_block("Rollout.append", self.spec, self._layout, obs, agent_mask, allowed)
+        block = decision_block("Rollout.append", self.spec, self._layout, obs, agent_mask, allowed, memory)
         first, last = self._held, self._held + len(block)
         if last > len(self._number):
             self._make_room(max(last, 2 * len(self._number)))
@@ -166,7 +169,8 @@ class Rollout:
         index = torch.empty(self._held, dtype=torch.int64, device="cpu")
         index[places] = torch.arange(len(places), device="cpu")
         index[extra] = torch.arange(len(places), len(places) + len(extra), device="cpu")
-        seen = self._rows.index_select(0, torch.cat([places, extra]).to(self.device))
+        taken = torch.cat([places, extra])
+        seen = self._rows.index_select(0, taken.to(self.device))
         rows = seen[: len(places)]
         batch = RolloutBatch(
             obs=seen[:, layout.obs],
@@ -180,6 +184,8 @@ class Rollout:
             terminated=rows[:, layout.terminated],
             cut=rows[:, layout.cut].squeeze(-1),
             successor=index[following].to(self.device),
+            memory=rows[:, layout.memory].unflatten(1, (self.spec.num_slots, self.memory_size)),
+            number=self._number[taken],
         )
         ends = following[self._cut[places]]
         self._keep_open(~complete, ends)
@@ -229,7 +235,8 @@ class Rollout:
         return places, held[places] == numbers
 
     def _make_room(self, num_rows: int) -> None:
-        with buffer_memory("Rollout", num_rows, self.bytes_per_step(self.spec), self.device):
+        bytes_per_step = self.bytes_per_step(self.spec, self.memory_size)
+        with buffer_memory("Rollout", num_rows, bytes_per_step, self.device):
             rows = torch.zeros(num_rows, self._layout.width, device=self.device)
         number, successor = torch.full((2, num_rows), _OPEN, dtype=torch.int64, device="cpu").clone()
         cut = torch.zeros(num_rows, dtype=torch.bool, device="cpu")

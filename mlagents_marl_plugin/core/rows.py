@@ -27,10 +27,13 @@ class RowLayout(NamedTuple):
     cut: slice
     agent_mask: slice
     allowed: slice
+    memory: slice
 
     @classmethod
-    def of(cls, spec: GroupSpec, on_policy: bool = False) -> "RowLayout":
-        """The layout of a group's rows; with ``on_policy`` also who decided, and how likely the action was."""
+    def of(cls, spec: GroupSpec, on_policy: bool = False, memory_size: int = 0) -> "RowLayout":
+        """The layout of a group's rows; with ``on_policy`` also who decided, and how likely the action was; with a
+        ``memory_size`` also what every slot remembered before it decided.
+        """
         slots = spec.num_slots
         decision = slots if on_policy else 0
         widths = (
@@ -44,6 +47,7 @@ class RowLayout(NamedTuple):
             1,
             slots,
             spec.allowed_size,
+            slots * memory_size,
         )
         stops = [sum(widths[: i + 1]) for i in range(len(widths))]
         return cls(*(slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)))
@@ -51,7 +55,7 @@ class RowLayout(NamedTuple):
     @property
     def width(self) -> int:
         """Number of floats in a row."""
-        return int(self.allowed.stop)
+        return int(self.memory.stop)
 
     @property
     def outcome(self) -> slice:
@@ -64,15 +68,26 @@ class RowLayout(NamedTuple):
 
 
 def decision_block(
-    where: str, spec: GroupSpec, layout: RowLayout, obs: Tensor, agent_mask: Tensor, allowed: Tensor
+    where: str,
+    spec: GroupSpec,
+    layout: RowLayout,
+    obs: Tensor,
+    agent_mask: Tensor,
+    allowed: Tensor,
+    memory: Tensor | None = None,
 ) -> Tensor:
     """Open rows [M, width] of what is observed now; observations of absent slots are replaced by 0.
+
+    Without a ``memory`` [M, N * memory size] nobody remembers anything.
 
     Raises:
         ValueError: if a shape is wrong; begins with ``where``.
     """
     block = torch.zeros(obs.shape[0], layout.width, device=obs.device)
-    for name, value in (("obs", obs), ("agent_mask", agent_mask), ("allowed", allowed)):
+    given = {"obs": obs, "agent_mask": agent_mask, "allowed": allowed}
+    if memory is not None:
+        given["memory"] = memory
+    for name, value in given.items():
         part = block[:, getattr(layout, name)]
         check_shape(where, name, value, tuple(part.shape))
         part.copy_(value)

@@ -3,6 +3,7 @@
 Everything here is bookkeeping on the host, once per batch; what it says is used on the learner's device.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,10 +24,16 @@ class Packed(NamedTuple):
         """The same on another device."""
         return Packed(self.rows.to(device), self.counts, self.warm_up.to(device))
 
-    @property
-    def num_sequences(self) -> int:
-        """S."""
-        return self.counts[0]
+    def before(self, memories: Tensor) -> Tensor:
+        """What was remembered before each place [P, ...], of what it was before and after a pass [S + P, ...]."""
+        return memories.index_select(0, places_before(self.counts).to(memories.device))
+
+
+class Memory(NamedTuple):
+    """What agents remember, and how far back learning reaches."""
+
+    size: int  # numbers per agent, >= 1
+    sequence_length: int  # steps that a gradient goes through, >= 1
 
 
 class Recurrence(NamedTuple):
@@ -69,9 +76,9 @@ class Chains:
         )  # [C], where each chain begins in the order
         self._length = torch.diff(self._first, append=torch.tensor([num_rows], device="cpu"))  # [C]
 
-    def whole(self) -> Packed:
+    def whole(self) -> "Pieces":
         """Every chain as one sequence."""
-        return Pieces(self.order, self._first, self._length, torch.zeros_like(self._length)).packed()
+        return Pieces(self.order, self._first, self._length, torch.zeros_like(self._length))
 
     def pieces(self, length: int, burn_in: int) -> "Pieces":
         """Chains cut into pieces of ``length`` rows, the last of each chain with what is left.
@@ -119,6 +126,15 @@ class Pieces:
         places = torch.cat([first[:count] + step for step, count in enumerate(counts)])
         passed = torch.cat([warm_up[:count] > step for step, count in enumerate(counts)])
         return Packed(self._order[places], tuple(counts), passed.float())
+
+
+def places_before(counts: Sequence[int]) -> Tensor:
+    """Where each place's state before it stands [P] int64 on the CPU, in S first states and P after every place."""
+    starts, start = [_count(counts[0])], counts[0]
+    for count, following in zip(counts, counts[1:], strict=False):
+        starts.append(start + _count(following))  # the first rows of the step before
+        start += count
+    return torch.cat(starts)
 
 
 def _count(number: int) -> Tensor:

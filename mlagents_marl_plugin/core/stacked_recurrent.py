@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.mlp_shape import row_width
+from mlagents_marl_plugin.core.mlp_shape import MlpShape, row_width
 from mlagents_marl_plugin.core.recurrent_shape import NUM_GATES, RecurrentShape
+from mlagents_marl_plugin.core.sequences import places_before
 from mlagents_marl_plugin.core.stacked_mlp import (
     UNIFORM,
     Initialisation,
@@ -76,7 +77,7 @@ class StackedRecurrent:
         self._gradient_parts = views(shape.parts, self.gradient) if learns else {}
         before, behind = shape.place_before, shape.place_behind
         of_before, of_behind = (self.gradient[:, p] if learns else None for p in (before, behind))
-        self._before = StackedMlp(
+        self.before = StackedMlp(
             shape.before, parameters[:, before], statistics, learns=learns, gradient=of_before
         )
         self._behind = StackedMlp(
@@ -127,6 +128,10 @@ class StackedRecurrent:
         """K."""
         return self.parameters.shape[0]
 
+    def target_copy(self) -> "StackedRecurrent":
+        """A copy that does not learn."""
+        return StackedRecurrent(self.shape, self.parameters.clone(), self.statistics.clone())
+
     def acting_copy(self, device: torch.device) -> "StackedRecurrent":
         """A copy on another device that does not learn and shares nothing."""
         parameters, statistics = self.parameters.to(device, copy=True), self.statistics.to(device, copy=True)
@@ -163,7 +168,7 @@ class StackedRecurrent:
         """
         size, num_sequences = self.shape.memory_size, memory.shape[1]
         gates = self._scratch.empty("gates", 0, inputs, NUM_GATES * size)
-        self._before(inputs, out=gates)
+        self.before(inputs, out=gates)
         if held is not None:
             # The update gate's sigmoid is then exactly 1, and its gradient exactly 0.
             gates[..., size : 2 * size].masked_fill_(held.unsqueeze(-1) > 0, math.inf)
@@ -212,7 +217,7 @@ class StackedRecurrent:
         torch.bmm(last.gates[..., : 2 * size].transpose(1, 2), remembered, out=of_weight[:, : 2 * size])
         torch.bmm(last.product.transpose(1, 2), remembered, out=of_weight[:, 2 * size :])
         torch.sum(last.product, 1, out=self._gradient_parts["memory.bias"])
-        self._before.backward(last.gates)
+        self.before.backward(last.gates)
 
     def _through_time(self, last: _Pass, of_memories: Tensor) -> None:
         """Replace gates and products by their gradients, from the last step to the first.
@@ -253,9 +258,22 @@ def _before_each_row(last: _Pass) -> Tensor:
     num_rows, num_sequences = last.gates.shape[1], last.counts[0]
     if last.counts[-1] == num_sequences:
         return last.memories[:, :num_rows]
-    # Of every step but the first, the first rows of the step before.
-    starts, start = [torch.arange(num_sequences, device="cpu")], num_sequences
-    for count, following in zip(last.counts, last.counts[1:], strict=False):
-        starts.append(torch.arange(start, start + following, device="cpu"))
-        start += count
-    return last.memories.index_select(1, torch.cat(starts).to(last.memories.device))
+    return last.memories.index_select(1, places_before(last.counts).to(last.memories.device))
+
+
+Stack = StackedMlp | StackedRecurrent
+
+
+def create_stack(
+    shape: MlpShape,
+    memory_size: int,
+    num_networks: int,
+    device: torch.device,
+    generator: torch.Generator,
+    initialisation: Initialisation = UNIFORM,
+) -> Stack:
+    """New networks of a shape, with a memory before their last layer if its size is above 0."""
+    if not memory_size:
+        return StackedMlp.create(shape, num_networks, device, generator, initialisation)
+    sizes = (shape.num_inputs, shape.hidden, memory_size, shape.num_outputs, shape.normalisation, shape.free)
+    return StackedRecurrent.create(RecurrentShape(*sizes), num_networks, device, generator, initialisation)

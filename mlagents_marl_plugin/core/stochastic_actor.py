@@ -10,9 +10,11 @@ from mlagents_marl_plugin.core.distributions import ActionDistribution, Gaussian
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import DecentralisedActor, RoleActor, Sharing
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
-from mlagents_marl_plugin.core.policy_module import PolicyModule
+from mlagents_marl_plugin.core.policy_module import PolicyModule, RecurrentPolicyModule
+from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.squashed import SquashedDistribution
-from mlagents_marl_plugin.core.stacked_mlp import Initialisation, StackedMlp
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -39,15 +41,16 @@ class StochasticActor:
         normalisers: Sequence[RunningNormaliser | None],
         device: torch.device,
         generator: torch.Generator,
+        memory_size: int = 0,
     ) -> "StochasticActor":
-        """New actors; ``normalisers`` has one per role, or None for none."""
+        """New actors; ``normalisers`` has one per role, or None for none; ``memory_size`` 0 = without a memory."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
             num_inputs = role.obs_size + sharing.id_size(role.num_slots)
             num_outputs, num_free = head.num_outputs(role.action), head.num_free(role.action)
             shape = MlpShape(num_inputs, hidden, num_outputs, normalisation, num_free)
             num_networks = sharing.num_networks(role.num_slots)
-            net = StackedMlp.create(shape, num_networks, device, generator, initialisation)
+            net = create_stack(shape, memory_size, num_networks, device, generator, initialisation)
             roles.append(RoleActor(role, sharing, net, normaliser))
         actor = cls(DecentralisedActor(roles), head)
         actor._set_initial_std(spec)
@@ -98,31 +101,60 @@ class StochasticActor:
         """Log-probabilities [R] of given actions [R, A]; see `sample_rows`."""
         return self._distribution_of_rows(obs, allowed, slot, role).log_prob(action)
 
+    @torch.no_grad()
+    def policy_rows(
+        self, obs: Tensor, allowed: Tensor, slot: Tensor, memory: Tensor, role: int = 0
+    ) -> tuple[ActionDistribution, Tensor]:
+        """What agents in any order would do, and what they remember from now on [R, M].
+
+        Args:
+            obs, allowed, slot: see `sample_rows`.
+            memory: [R, M], what they remember; width 0 without a memory.
+        """
+        of_role = self.networks.roles[role]
+        if of_role.normaliser is not None:
+            obs = of_role.normaliser.normalise_(obs.clone())
+        raw, memory = of_role.step_rows(obs, slot, memory)
+        return self._read(raw, allowed, slot, role), memory
+
     def slot_module(self, slot: int, role: int = 0) -> nn.Module:
         """One slot of one role for export: [B, O] -> its policy [B, C + choices + C], see `PolicyModule`."""
         of_role, free = self.networks.roles[role], self._free(role)
         if free is not None:
             free = free[slot if of_role.sharing is Sharing.SEPARATE else 0]
-        return PolicyModule(of_role.slot_module(slot), of_role.role.action, self.head, free)
+        kind = RecurrentPolicyModule if isinstance(of_role.net, StackedRecurrent) else PolicyModule
+        return kind(of_role.slot_module(slot), of_role.role.action, self.head, free)
 
-    def distribution(self, joint: Tensor, spec: GroupSpec, allowed: Tensor, role: int) -> ActionDistribution:
+    def distribution(
+        self,
+        joint: Tensor,
+        spec: GroupSpec,
+        allowed: Tensor,
+        role: int,
+        recurrence: Recurrence | None = None,
+    ) -> ActionDistribution:
         """What one role's agents would do, for learning; each call is followed by its `backward`, if any.
 
         Args:
             joint: [B, joint observation, or more behind it], normalised, 0 where absent.
             allowed: [B, joint choices].
+            recurrence: how the rows follow each other, for networks with a memory; all slots are its units.
         """
         of_role = self.networks.roles[role]
-        raw = of_role(spec.role_obs(joint, role))  # [B, N, P]
+        mine = None if recurrence is None else recurrence.of(spec.slots(role))
+        raw = of_role(spec.role_obs(joint, role), recurrence=mine)  # [B, N, P]
         return self._kind(
             of_role.role.action, self.head, raw, self._free(role), spec.role_allowed(allowed, role)
         )
 
     def distribution_of_slot(
-        self, obs: Tensor, allowed: Tensor, slot: Tensor, role: int
+        self, obs: Tensor, allowed: Tensor, slot: Tensor, role: int, memory: Tensor | None = None
     ) -> ActionDistribution:
-        """What agents in any order would do, as `sample_rows`, given observations [R, O] normalised already."""
-        return self._read(self.networks.roles[role].forward_normalised_rows(obs, slot), allowed, slot, role)
+        """What agents in any order would do, as `sample_rows`, given observations [R, O] normalised already, and
+        memories [R, M] where networks have one.
+        """
+        memory = obs.new_empty(len(obs), 0) if memory is None else memory
+        return self._read(self.networks.roles[role].step_rows(obs, slot, memory)[0], allowed, slot, role)
 
     def backward(self, role: int, of_raw: Tensor, of_log_std: Tensor | None) -> None:
         """Differentiate the last `distribution` of a role, given `ActionDistribution.backward`'s results."""
@@ -149,12 +181,18 @@ class StochasticActor:
                 net.part("free").fill_(math.log(std))
 
     @property
+    def memory_size(self) -> int:
+        """M, numbers that an agent remembers; 0 without a memory."""
+        net = self.nets[0]
+        return net.shape.memory_size if isinstance(net, StackedRecurrent) else 0
+
+    @property
     def roles(self) -> list[RoleActor]:
         """An actor per role; its raw outputs are a policy's parameters."""
         return self.networks.roles
 
     @property
-    def nets(self) -> list[StackedMlp]:
+    def nets(self) -> list[Stack]:
         """A stack per role."""
         return self.networks.nets
 
@@ -178,5 +216,5 @@ class StochasticActor:
         self.set_std(self.head.initial_std)
         if self.head.std_type is StdType.STATE_DEPENDENT:
             for role, net in zip(spec.roles, self.nets, strict=True):
-                last = f"{len(net.shape.hidden)}.bias"
+                last = f"{net.shape.output_layer}.bias"
                 net.part(last)[:, role.action.size :].fill_(math.log(self.head.initial_std))

@@ -120,6 +120,8 @@ class RolloutBatch(NamedTuple):
     terminated: Tensor  # [R, N] float 0/1: nothing follows, no bootstrap
     cut: Tensor  # [R] float 0/1: the successor is only an observation; bootstrap from it, then stop
     successor: Tensor  # [R] int64, 0 to R + E - 1
+    memory: Tensor | None = None  # [R, N, M], what each slot remembered before it decided; None as M = 0
+    number: Tensor | None = None  # [R + E] int64 on the CPU, by which a row is known from rollout to rollout
 
 
 class Batch(NamedTuple):

@@ -1,6 +1,7 @@
 """Critics of states: what each agent of a group may expect from here on, as on-policy learners need it.
 
 They read the joint observation [B, joint], normalised and 0 for absent slots, and give a value per slot [B, N].
+With a memory they read whole sequences of them (`core.sequences`).
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from mlagents_marl_plugin.core.critics import own_first_columns, role_of_slots
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
-from mlagents_marl_plugin.core.networks import Sharing
-from mlagents_marl_plugin.core.stacked_mlp import Initialisation, StackedMlp
+from mlagents_marl_plugin.core.networks import Sharing, unrolled
+from mlagents_marl_plugin.core.sequences import Recurrence
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -32,14 +35,21 @@ class ValueCritic(Protocol):
         nets: its stacks.
         slots_of_outputs: per stack [K, out], the first slot that an output gives the value of.
         pool: [N, N] 0/1, which slots have their values from one output.
+        memory_shape: (U, M), how many units remember how many numbers; M = 0 without a memory.
     """
 
-    nets: list[StackedMlp]
+    nets: list[Stack]
     slots_of_outputs: list[Tensor]
     pool: Tensor
+    memory_shape: tuple[int, int]
 
-    def __call__(self, joint: Tensor) -> Tensor:
-        """Values [B, N] of joint observations [B, joint]."""
+    def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
+        """Values [B, N] of joint observations [B, joint], which follow each other as ``recurrence`` says."""
+
+    def memories(self) -> Tensor:
+        """Of the last call with a memory: what was remembered before the first step, then after every row,
+        [S + B, U, M].
+        """
 
     def backward(self, gradient: Tensor) -> None:
         """Differentiate the last call, given the loss's gradient by its result [B, N]."""
@@ -48,10 +58,11 @@ class ValueCritic(Protocol):
 class OwnViewCritic:
     """A value per slot from what everybody sees; a shared network sees each slot's side in turn, itself first."""
 
-    def __init__(self, spec: GroupSpec, sharing: Sharing, net: StackedMlp) -> None:
+    def __init__(self, spec: GroupSpec, sharing: Sharing, net: Stack) -> None:
         self.spec = spec
         self.sharing = sharing
         self.nets = [net]
+        self.memory_shape = (spec.num_slots, _memory_size(net))
         device, num_slots = net.parameters.device, spec.num_slots
         separate = sharing is Sharing.SEPARATE
         self.slots_of_outputs = [torch.arange(num_slots if separate else 1, device=device).view(-1, 1)]
@@ -70,6 +81,7 @@ class OwnViewCritic:
         initialisation: Initialisation,
         device: torch.device,
         generator: torch.Generator,
+        memory_size: int = 0,
     ) -> "OwnViewCritic":
         """A new critic."""
         num_inputs = spec.obs_size + sharing.id_size(spec.num_slots)
@@ -77,19 +89,24 @@ class OwnViewCritic:
             num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
         num_networks = sharing.num_networks(spec.num_slots)
-        net = StackedMlp.create(shape, num_networks, device, generator, initialisation)
+        net = create_stack(shape, memory_size, num_networks, device, generator, initialisation)
         return cls(spec, sharing, net)
 
-    def __call__(self, joint: Tensor) -> Tensor:
+    def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
         net = self.nets[0]
         if self.sharing is Sharing.SEPARATE:
-            return net(joint.expand(net.num_networks, -1, -1)).squeeze(-1).t()
+            rows = joint.expand(net.num_networks, -1, -1)
+            return _outputs(net, self.sharing, rows, recurrence).squeeze(-1).t()
         columns = self._own_first
         per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)  # [B, N, joint]
         if self._role.shape[1]:
             per_slot = torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
         rows = self.sharing.network_rows(self.sharing.with_id(per_slot))
-        return self.sharing.slot_rows(net(rows), self.spec.num_slots).squeeze(-1)
+        raw = _outputs(net, self.sharing, rows, recurrence)
+        return self.sharing.slot_rows(raw, self.spec.num_slots).squeeze(-1)
+
+    def memories(self) -> Tensor:
+        return self.sharing.slot_rows(_memories(self.nets[0]), self.spec.num_slots)
 
     def backward(self, gradient: Tensor) -> None:
         self.nets[0].backward(self.sharing.network_rows(gradient.unsqueeze(-1)))
@@ -98,9 +115,10 @@ class OwnViewCritic:
 class JointCritic:
     """One network that reads the joint observation once: an output per slot, or one for the whole group."""
 
-    def __init__(self, spec: GroupSpec, net: StackedMlp) -> None:
+    def __init__(self, spec: GroupSpec, net: Stack) -> None:
         self.spec = spec
         self.nets = [net]
+        self.memory_shape = (1, _memory_size(net))
         device, num_outputs = net.parameters.device, net.shape.num_outputs
         self.slots_of_outputs = [torch.arange(num_outputs, device=device).view(1, -1)]
         alone = num_outputs == spec.num_slots
@@ -116,13 +134,18 @@ class JointCritic:
         initialisation: Initialisation,
         device: torch.device,
         generator: torch.Generator,
+        memory_size: int = 0,
     ) -> "JointCritic":
         """A new critic."""
         shape = MlpShape(spec.obs_size, hidden, spec.num_slots if per_agent else 1, normalisation)
-        return cls(spec, StackedMlp.create(shape, 1, device, generator, initialisation))
+        return cls(spec, create_stack(shape, memory_size, 1, device, generator, initialisation))
 
-    def __call__(self, joint: Tensor) -> Tensor:
-        return self.nets[0](joint.unsqueeze(0)).squeeze(0).expand(-1, self.spec.num_slots)
+    def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
+        raw = _outputs(self.nets[0], Sharing.SEPARATE, joint.unsqueeze(0), recurrence)
+        return raw.squeeze(0).expand(-1, self.spec.num_slots)
+
+    def memories(self) -> Tensor:
+        return _memories(self.nets[0]).transpose(0, 1)
 
     def backward(self, gradient: Tensor) -> None:
         if self.nets[0].shape.num_outputs < self.spec.num_slots:
@@ -133,10 +156,11 @@ class JointCritic:
 class IndependentValueCritic:
     """Every slot's value from its own observation only; a stack per role."""
 
-    def __init__(self, spec: GroupSpec, sharing: Sharing, nets: Sequence[StackedMlp]) -> None:
+    def __init__(self, spec: GroupSpec, sharing: Sharing, nets: Sequence[Stack]) -> None:
         self.spec = spec
         self.sharing = sharing
         self.nets = list(nets)
+        self.memory_shape = (spec.num_slots, _memory_size(self.nets[0]))
         device = self.nets[0].parameters.device
         self.slots_of_outputs, pools = [], []
         for i, role in enumerate(spec.roles):
@@ -157,21 +181,31 @@ class IndependentValueCritic:
         initialisation: Initialisation,
         device: torch.device,
         generator: torch.Generator,
+        memory_size: int = 0,
     ) -> "IndependentValueCritic":
         """New critics."""
         nets = []
         for role in spec.roles:
             shape = MlpShape(role.obs_size + sharing.id_size(role.num_slots), hidden, 1, normalisation)
             num_networks = sharing.num_networks(role.num_slots)
-            nets.append(StackedMlp.create(shape, num_networks, device, generator, initialisation))
+            nets.append(create_stack(shape, memory_size, num_networks, device, generator, initialisation))
         return cls(spec, sharing, nets)
 
-    def __call__(self, joint: Tensor) -> Tensor:
+    def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
         values = []
         for i, (net, role) in enumerate(zip(self.nets, self.spec.roles, strict=True)):
             rows = self.sharing.network_rows(self.sharing.with_id(self.spec.role_obs(joint, i)))
-            values.append(self.sharing.slot_rows(net(rows), role.num_slots).squeeze(-1))
+            of_role = None if recurrence is None else recurrence.of(self.spec.slots(i))
+            raw = _outputs(net, self.sharing, rows, of_role)
+            values.append(self.sharing.slot_rows(raw, role.num_slots).squeeze(-1))
         return values[0] if len(values) == 1 else torch.cat(values, -1)
+
+    def memories(self) -> Tensor:
+        parts = [
+            self.sharing.slot_rows(_memories(net), role.num_slots)
+            for net, role in zip(self.nets, self.spec.roles, strict=True)
+        ]
+        return torch.cat(parts, 1)
 
     def backward(self, gradient: Tensor) -> None:
         for i, net in enumerate(self.nets):
@@ -180,3 +214,20 @@ class IndependentValueCritic:
 
 def _ones(num_slots: int, device: torch.device) -> Tensor:
     return torch.ones(num_slots, num_slots, device=device)
+
+
+def _outputs(net: Stack, sharing: Sharing, rows: Tensor, recurrence: Recurrence | None) -> Tensor:
+    if not isinstance(net, StackedRecurrent):
+        return net(rows)
+    assert recurrence is not None
+    return unrolled(net, sharing, rows, recurrence)
+
+
+def _memories(net: Stack) -> Tensor:
+    """[K, S + R, M] of the last pass."""
+    assert isinstance(net, StackedRecurrent)
+    return net.memories
+
+
+def _memory_size(net: Stack) -> int:
+    return net.shape.memory_size if isinstance(net, StackedRecurrent) else 0

@@ -91,7 +91,7 @@ class ValueNormaliser:
         """Change last layers so that ``std * output + mean`` stays what it was."""
         new_std = self._std()
         for net, slots in zip(self._critic.nets, self._critic.slots_of_outputs, strict=True):
-            last = len(net.shape.hidden)
+            last = net.shape.output_layer
             ratio = (old_std / new_std)[slots]  # [K, out]
             net.part(f"{last}.weight").mul_(ratio.unsqueeze(-1))
             shift = ((old_mean - self.mean) / new_std)[slots]

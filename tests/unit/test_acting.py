@@ -113,7 +113,7 @@ def test_a_drawn_action_comes_with_its_own_log_probability():
         torch.tensor([[1.0, 0.0, 1.0]]).repeat(500, 1),
         torch.zeros(500).long(),
     )
-    action, log_prob = sampling(learned)(obs, allowed, slots, slots)
+    action, log_prob, _ = sampling(learned)(obs, allowed, slots, slots)
     assert torch.allclose(log_prob, learned.actor.log_prob_rows(obs, allowed, slots, action), atol=1e-6)
     assert action[:, :2].abs().max() > 1, "values are as drawn"
     assert not action[:, 3].any()
@@ -123,7 +123,7 @@ def test_a_drawn_action_comes_with_its_own_log_probability():
 def test_a_greedy_sampler_plays_the_mode():
     learned = on_policy_learner()
     obs, allowed, slots = torch.randn(50, 4), torch.ones(50, 3), torch.zeros(50).long()
-    action, log_prob = sampling(learned, greedy=True)(obs, allowed, slots, slots)
+    action, log_prob, _ = sampling(learned, greedy=True)(obs, allowed, slots, slots)
     assert torch.equal(action, learned.actor.mode_rows(obs, allowed, slots))
     assert torch.allclose(log_prob, learned.actor.log_prob_rows(obs, allowed, slots, action))
     drawn = sampling(learned)(obs, allowed, slots, slots)

@@ -442,7 +442,7 @@ def test_mini_batches_see_every_row_once_per_epoch() -> None:
     learner = make(spec, MappoConfig(batch_size=10, num_epoch=3))
     seen: list[list[Tensor]] = []
     step = learner._step
-    learner._step = lambda samples: (seen.append(samples[:, 0].tolist()), step(samples))[1]  # type: ignore
+    learner._step = lambda part: (seen.append(part.samples[:, 0].tolist()), step(part))[1]  # type: ignore
     batch = random_rollout(spec, 24)
     learner.update(batch)
     assert [len(rows) for rows in seen] == [4, 5, 5, 5, 5] * 3

@@ -50,9 +50,9 @@ class Watched(Run):
 
         table.on_first_agents = build_and_watch
 
-    def _decide(self, obs, allowed, slots, members):
-        decision = self.trainer.acting(obs, allowed, slots, members)
-        for seen, action, log_prob in zip(obs, *decision, strict=True):
+    def _decide(self, obs, allowed, slots, members, memory):
+        decision = self.trainer.acting(obs, allowed, slots, members, memory)
+        for seen, action, log_prob in zip(obs, decision.action, decision.log_prob, strict=True):
             key = (*seen.tolist(), *action.tolist())
             self.decisions[key] = (float(log_prob), self.trainer.updates)
         return decision

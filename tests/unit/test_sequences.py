@@ -24,14 +24,14 @@ def sequences(packed: Packed) -> list[list[tuple[int, bool]]]:
 
 
 def test_whole_chains_are_read_from_their_first_row_to_their_last() -> None:
-    met = sequences(Chains(SUCCESSOR, 9).whole())
+    met = sequences(Chains(SUCCESSOR, 9).whole().packed())
     assert met == [[(row, False) for row in chain] for chain in CHAINS]
 
 
 def test_rows_without_a_successor_of_their_own_end_chains() -> None:
     """The observations behind the last rows, as values need them."""
     successor = torch.tensor([2, 3, 4])
-    assert sequences(Chains(successor, 5).whole()) == [
+    assert sequences(Chains(successor, 5).whole().packed()) == [
         [(0, False), (2, False), (4, False)],
         [(1, False), (3, False)],
     ]
@@ -76,7 +76,7 @@ def test_a_long_chain_among_many_short_ones() -> None:
             while successor[walk[-1]] < num_rows:
                 walk.append(successor[walk[-1]])
             walks.append(walk)
-    met = sequences(Chains(torch.tensor(successor), num_rows).whole())
+    met = sequences(Chains(torch.tensor(successor), num_rows).whole().packed())
     assert sorted([row for row, _ in sequence] for sequence in met) == sorted(walks)
     assert [len(sequence) for sequence in met] == sorted((len(walk) for walk in walks), reverse=True)
 

@@ -494,7 +494,7 @@ def test_a_scene_that_overruns_the_ring_is_told_of(tmp_path, monkeypatch, printe
     from mlagents_marl_plugin.adapter.staging import StagingTable
 
     monkeypatch.setattr(assembler, "logger", logging.getLogger("marl.test"))
-    monkeypatch.setattr(marl_trainer, "StagingTable", lambda spec: StagingTable(spec, 16))
+    monkeypatch.setattr(marl_trainer, "StagingTable", lambda spec, **more: StagingTable(spec, 16, **more))
     trainer = start(tmp_path, scene=manager(group_ids=True, areas=3), behavior={"time_horizon": 64}).trainer
     assert trainer.assembler.dropped > 0
     assert printed.text.count("Counter: 16 steps of groups were begun before the first of them was over") == 1
