@@ -15,6 +15,7 @@ import attr
 from mlagents_marl_plugin.adapter import settings
 from mlagents_marl_plugin.algorithms import (
     ALGORITHMS,
+    coma_config,
     maddpg_config,
     mappo_config,
     masac_config,
@@ -26,6 +27,7 @@ PAGES = {
     "maddpg": maddpg_config.MaddpgConfig,
     "mappo": mappo_config.MappoConfig,
     "masac": masac_config.MasacConfig,
+    "coma": coma_config.ComaConfig,
     "qmix": qmix_config.QmixConfig,
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlagents_marl_plugin.algorithms.coma import ComaConfig, ComaLearner
 from mlagents_marl_plugin.algorithms.maddpg import (
     IddpgConfig,
     MaddpgConfig,
@@ -97,6 +98,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "maa2c_shared": _mappo(Maa2cSharedConfig, _MAA2C),
     "ia2c": _mappo(Ia2cConfig, _IA2C),
     "ia2c_shared": _mappo(Ia2cSharedConfig, _IA2C),
+    "coma": Algorithm(ComaConfig, ComaLearner, "on_policy", False, True, "https://arxiv.org/abs/1705.08926"),
     "masac": _masac(MasacConfig, _SAC),
     "masac_shared": _masac(MasacSharedConfig, _SAC),
     "isac": _masac(IsacConfig, _SAC),

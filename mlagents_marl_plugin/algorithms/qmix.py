@@ -86,7 +86,7 @@ class QmixLearner:
         self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
         self._is_mixed = config.mixing is not Mixing.NONE
-        self._is_cut = _check_actions(spec, config.discretise)
+        self._is_cut = value_grid.must_be_cut(spec, config.discretise)
         self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
         self._values = ActionValues(self._choices, self.device)
         self._slot_of_obs = _slot_of_column(spec, [r.obs_size for r in spec.roles], self.device)
@@ -322,21 +322,6 @@ class QmixLearner:
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {"optimiser": self._optimiser.tensors()}
-
-
-def _check_actions(spec: GroupSpec, discretise: int) -> bool:
-    """Whether continuous actions are cut into choices.
-
-    Raises:
-        ValueError: if there are some and nothing says into how many.
-    """
-    num_values = sum(role.action.continuous for role in spec.roles)
-    if num_values and not discretise:
-        raise ValueError(
-            f"discretise: expected at least 2 for agents with continuous actions, got 0 and {num_values} "
-            "continuous actions; set discretise: 3, or use maddpg, matd3 or mappo"
-        )
-    return num_values > 0
 
 
 def _slot_of_column(spec: GroupSpec, sizes: Sequence[int], device: torch.device) -> Tensor:

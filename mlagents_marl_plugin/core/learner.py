@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from mlagents_marl_plugin.core.grid_policy import GridPolicy
 from mlagents_marl_plugin.core.networks import DecentralisedActor
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import Batch, RolloutBatch
@@ -68,8 +69,8 @@ class OnPolicyLearner(Protocol):
     """
 
     @property
-    def actor(self) -> StochasticActor:
-        """The actors that are being trained; act with a copy (`StochasticActor.acting_copy`)."""
+    def actor(self) -> StochasticActor | GridPolicy:
+        """The actors that are being trained; act with a copy (``acting_copy``)."""
 
     @property
     def discount(self) -> float:

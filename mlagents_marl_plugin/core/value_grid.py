@@ -17,6 +17,21 @@ from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 _OUTERMOST = 10.0
 
 
+def must_be_cut(spec: GroupSpec, discretise: int) -> bool:
+    """Whether continuous actions are cut into choices.
+
+    Raises:
+        ValueError: if there are some and nothing says into how many.
+    """
+    num_values = sum(role.action.continuous for role in spec.roles)
+    if num_values and not discretise:
+        raise ValueError(
+            f"discretise: expected at least 2 for agents with continuous actions, got 0 and {num_values} "
+            "continuous actions; set discretise: 3, or use maddpg, matd3 or mappo"
+        )
+    return num_values > 0
+
+
 def choices_layout(layout: ActionLayout, k: int) -> ActionLayout:
     """The layout whose first branches stand for the continuous values."""
     return ActionLayout(0, (*[k] * layout.continuous, *layout.branches))
@@ -39,20 +54,36 @@ def joint_choices(spec: GroupSpec, k: int, joint_action: Tensor, agent_mask: Ten
     """
     parts = []
     for i, role in enumerate(spec.roles):
-        action, num_values = spec.role_action(joint_action, i), role.action.continuous
-        cell = ((action[..., :num_values] + 1.0) * (0.5 * (k - 1))).round().clamp(0, k - 1)
-        one_hot = (cell.unsqueeze(-1) == torch.arange(k, device=cell.device)).to(action.dtype)
-        one_hot.mul_(agent_mask[:, spec.slots(i), None, None])
-        parts.append(torch.cat([one_hot.flatten(2), action[..., num_values:]], -1).flatten(1))
+        choices = to_choices(role.action, k, spec.role_action(joint_action, i))
+        choices[..., : k * role.action.continuous].mul_(agent_mask[:, spec.slots(i), None])
+        parts.append(choices.flatten(1))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def to_choices(layout: ActionLayout, k: int, action: Tensor) -> Tensor:
+    """Actions [..., A] as choices: each continuous value as the nearest one's one-hot vector."""
+    cell = ((action[..., : layout.continuous] + 1.0) * (0.5 * (k - 1))).round().clamp(0, k - 1)
+    one_hot = (cell.unsqueeze(-1) == torch.arange(k, device=cell.device)).to(action.dtype)
+    return torch.cat([one_hot.flatten(-2), action[..., layout.continuous :]], -1)
+
+
+def to_values(layout: ActionLayout, k: int, choices: Tensor) -> Tensor:
+    """The way back, to actions [..., A] with the values that the choices stand for."""
+    one_hot = choices[..., : k * layout.continuous].unflatten(-1, (layout.continuous, k))
+    grid = torch.linspace(-1.0, 1.0, k, dtype=choices.dtype, device=choices.device)
+    return torch.cat([one_hot @ grid, choices[..., k * layout.continuous :]], -1)
+
+
+def row_allowed(layout: ActionLayout, k: int, allowed: Tensor) -> Tensor:
+    """Masks [..., choices] for `choices_layout`: every value is permitted."""
+    return F.pad(allowed, (k * layout.continuous, 0), value=1.0)
 
 
 def joint_allowed(spec: GroupSpec, k: int, allowed: Tensor) -> Tensor:
     """Joint masks [B, joint] for `choices_spec`: every value is permitted."""
     parts = []
     for i, role in enumerate(spec.roles):
-        of_role = spec.role_allowed(allowed, i)
-        parts.append(F.pad(of_role, (k * role.action.continuous, 0), value=1.0).flatten(1))
+        parts.append(row_allowed(role.action, k, spec.role_allowed(allowed, i)).flatten(1))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 

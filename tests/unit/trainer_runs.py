@@ -28,9 +28,8 @@ ROLLOUTS = {"batch_size": 32, "buffer_size": 64, "num_epoch": 2, "group_size": 2
 def small(trainer_type: str) -> dict[str, Any]:
     """Hyperparameters with which a few hundred steps hold several updates."""
     algorithm = ALGORITHMS[trainer_type]
-    if algorithm.data_regime == "on_policy":
-        return ROLLOUTS
-    return SMALL | {name: value for name, value in EXPLORATION.items() if hasattr(algorithm.config(), name)}
+    base = ROLLOUTS if algorithm.data_regime == "on_policy" else SMALL
+    return base | {name: value for name, value in EXPLORATION.items() if hasattr(algorithm.config(), name)}
 
 
 def manager(areas: int = 2, workers: int = 1, **scene: Any) -> SceneManager:

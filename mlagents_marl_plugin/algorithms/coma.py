@@ -1,0 +1,323 @@
+"""COMA: stochastic actors whose choices are judged by one centralised critic against their other choices.
+
+Source: Foerster et al. 2018, https://arxiv.org/abs/1705.08926
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlagents_marl_plugin.algorithms.coma_config import ComaConfig
+from mlagents_marl_plugin.core import actions, state, value_grid
+from mlagents_marl_plugin.core.counterfactual import choice_values
+from mlagents_marl_plugin.core.critics import CentralisedCritic
+from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead
+from mlagents_marl_plugin.core.gae import gae
+from mlagents_marl_plugin.core.grid_policy import GridPolicy
+from mlagents_marl_plugin.core.joint_input import JointInput
+from mlagents_marl_plugin.core.learner_state import LearnerState
+from mlagents_marl_plugin.core.losses import clip_gradient_, soft_update_, value_loss_gradient
+from mlagents_marl_plugin.core.networks import Sharing, mean_weight
+from mlagents_marl_plugin.core.on_policy_diagnostics import (
+    Played,
+    PolicyStep,
+    ValueStep,
+    action_diversity,
+    played_metrics,
+    policy_metrics,
+    value_metrics,
+)
+from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
+from mlagents_marl_plugin.core.stacked_mlp import Initialisation
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
+from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
+
+__all__ = ["ComaConfig", "ComaLearner"]
+
+_HUBER_THRESHOLD = 1.0
+
+
+class ComaLearner:
+    """Decentralised actors, and one critic that says what each of an agent's choices is worth (Algorithm 1).
+
+    All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only over
+    roles, branches, epochs and mini-batches.
+    """
+
+    def __init__(
+        self,
+        spec: GroupSpec,
+        config: ComaConfig,
+        *,
+        hidden_units: int,
+        num_layers: int,
+        normalize: bool,
+        discount: float,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            spec: the group.
+            config: its settings.
+            hidden_units, num_layers: of every network, >= 1.
+            normalize: whether observations are normalised by their running mean and deviation.
+            discount: gamma per step, in [0, 1].
+            device: where everything lives.
+            seed: of weights, draws and the order of samples.
+
+        Raises:
+            ValueError: if there are continuous actions and ``config.discretise`` is 0.
+        """
+        self.spec = spec
+        self.config = config
+        self.discount = discount
+        self.device = torch.device(device)
+        self._state = LearnerState(self.device, seed)
+        self._is_cut = value_grid.must_be_cut(spec, config.discretise)
+        self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
+        weights = torch.Generator("cpu").manual_seed(seed)
+        hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
+        # Two of each: policies are learnt under the normalisation that they acted with, and seen data go to the other.
+        self._input, self._collecting = (
+            JointInput(self._choices, normalize, config.observation_clip, self.device) for _ in range(2)
+        )
+        self._policy = StochasticActor.create(
+            self._choices,
+            config.share_actor,
+            GaussianHead(),
+            hidden,
+            norm,
+            Initialisation(),
+            self._input.normalisers,
+            self.device,
+            weights,
+        )
+        self.actor: StochasticActor | GridPolicy = self._policy
+        if self._is_cut:
+            self.actor = GridPolicy(spec, config.discretise, self._policy)
+        self.critic = CentralisedCritic.create(
+            self._choices, config.share_critic, 1, hidden, norm, self.device, weights
+        )
+        self.target_critic = self.critic.target_copy()
+        self._actor_optimiser = StackedAdam(self._policy.nets, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._played: Played | None = None
+        self._policy_step: PolicyStep | None = None
+        self._value_step: ValueStep | None = None
+        self._distributions: list[ActionDistribution] = []
+        self._actor_norms: list[Tensor] = []
+        self._critic_norms: list[Tensor] = []
+        self.set_progress(0.0, 0)
+
+    def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
+        """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once.
+
+        They are used after the next update.
+        """
+        self._collecting.observe(joint_obs, agent_mask)
+
+    def set_progress(self, step_fraction: float, episodes: int) -> None:
+        """Move all schedules to where the run is, see `OnPolicyLearner.set_progress`."""
+        config = self.config
+
+        def now(start: float, schedule: Schedule) -> float:
+            return FallingNumber(start, schedule, 1.0, 0.0).at(step_fraction, episodes)
+
+        self._scheduled = {
+            "learning_rate": now(config.learning_rate, config.learning_rate_schedule),
+            "critic_learning_rate": now(config.critic_learning_rate, config.learning_rate_schedule),
+            "beta": now(config.beta, config.beta_schedule),
+        }
+        self._actor_optimiser.set_learning_rate(self._scheduled["learning_rate"])
+        self._critic_optimiser.set_learning_rate(self._scheduled["critic_learning_rate"])
+
+    def scheduled(self) -> dict[str, float]:
+        """``learning_rate``, ``critic_learning_rate`` and ``beta``."""
+        return dict(self._scheduled)
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the last update, 0-d or [N]; empty before the first."""
+        if self._played is None or self._policy_step is None or self._value_step is None:
+            return {}
+        norms = zip(self._actor_norms, self.spec.roles, strict=True)
+        actor_norm = torch.cat([norm.expand(role.num_slots) for norm, role in norms])
+        figures = played_metrics(self._played)
+        figures |= policy_metrics([self._policy_step], self._distributions, 0.0, actor_norm)
+        figures |= value_metrics(self._value_step, self._critic_norms[0].expand(self.spec.num_slots))
+        for name in (
+            "ratio_mean",
+            "approx_kl",
+            "clip_fraction",
+        ):  # one step per update leaves them as they are
+            del figures[name]
+        figures["action_diversity"] = action_diversity(self._choices, self._policy, self._played)
+        return figures
+
+    @torch.no_grad()
+    def update(self, batch: RolloutBatch) -> None:
+        """All gradient steps of the critics on what was played, then one of the actors."""
+        joint, allowed = self._joint_input(batch)  # [R + E, I], [R, joint choices]
+        num_rows = len(batch.action)
+        target = self._returns(batch, self.target_critic(joint).squeeze(0))  # [1, R + E, N] -> [R + E, N]
+        joint = joint[:num_rows]
+        self._update_critics(joint, target, batch.value_mask)
+        mask = batch.acted * batch.value_mask
+        advantage = self._update_actors(joint, allowed, mask)
+        value = self.critic(joint).squeeze(0)
+        self._played = Played(joint, allowed, value, target, advantage, mask, batch.value_mask)
+        online, behind = self.critic.nets, self.target_critic.nets
+        soft_update_([n.parameters for n in behind], [n.parameters for n in online], self.config.tau)
+        # Only now, so that what was learnt from was played by the policy that learnt.
+        self._input.copy_from(self._collecting)
+        self._state.updates += 1
+
+    def _joint_input(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """What critics read of all rows and of the observations behind them [R + E, I], and masks [R, joint choices].
+
+        Nothing was done yet in the E: there the policies are drawn from, with all choices permitted.
+        """
+        choices, num_rows = self._choices, len(batch.action)
+        action, allowed, k = batch.action, batch.allowed, self.config.discretise
+        if self._is_cut:
+            action = value_grid.joint_choices(self.spec, k, action, batch.agent_mask[:num_rows])
+            allowed = value_grid.joint_allowed(self.spec, k, allowed)
+        num_extra = len(batch.obs) - num_rows
+        nothing = action.new_zeros(num_extra, choices.action_size)
+        joint = self._input(batch.obs, torch.cat([action, nothing]), batch.agent_mask)
+        behind, here = joint[num_rows:], batch.agent_mask[num_rows:]
+        everything = allowed.new_ones(num_extra, choices.allowed_size)
+        for i in range(len(choices.roles)):
+            drawn = self._policy.distribution(behind, choices, everything, i).sample(self._state.generator)
+            absent = (here[:, choices.slots(i)] == 0).unsqueeze(-1)  # [E, n, 1]
+            place = choices.role_action(behind[:, choices.obs_size :], i)
+            place.copy_(drawn.masked_fill_(absent, 0.0))
+        return joint, allowed
+
+    def _returns(self, batch: RolloutBatch, q: Tensor) -> Tensor:
+        """TD(lambda) returns [R, N] of what was done, given values [R + E, N] (section 4 and Algorithm 1)."""
+        value, next_value = q[: len(batch.action)], q.index_select(0, batch.successor)
+        ends = (batch.terminated, batch.cut, batch.successor)
+        beyond = gae(batch.reward, value, next_value, *ends, self.discount, self.config.lambd)
+        return (beyond + value).masked_fill_(batch.value_mask == 0, 0.0)
+
+    def _update_critics(self, joint: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Minimise the mean of ``loss(Q_i(s, u_1..u_N) - return_i)`` in mini-batches."""
+        config, num_rows = self.config, len(joint)
+        number = min(num_rows, max(1, round(num_rows * self.spec.num_slots / config.batch_size)))
+        for _ in range(config.num_epoch):
+            order = torch.randperm(num_rows, generator=self._state.generator, device=self.device)
+            for rows in order.tensor_split(number):  # of equal size but for one row
+                self._critic_step(joint[rows], target[rows], mask[rows])
+
+    def _critic_step(self, joint: Tensor, target: Tensor, mask: Tensor) -> None:
+        config = self.config
+        q = self.critic(joint)  # [1, B, N]
+        one_network = config.share_critic is not Sharing.SEPARATE
+        weight = mean_weight(self.spec, mask, config.share_critic, one_network)
+        self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
+        self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
+        self._critic_norms = [norm.amax(0, keepdim=True) for norm in self._critic_norms]
+        self._critic_optimiser.step()
+        self._value_step = ValueStep(q.squeeze(0), target, mask, config.critic_loss, _HUBER_THRESHOLD)
+
+    def _update_actors(self, joint: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
+        """One step along the mean of ``A_i grad log pi_i(u_i)`` (eq. 5 and 7), and of the entropy.
+
+        Each branch has an advantage of its own. Returns those summed over branches, [R, N].
+        """
+        choices = self._choices
+        action = joint[:, choices.obs_size :]
+        own = [choices.role_action(action, i) for i in range(len(choices.roles))]
+        values = choice_values(self.critic, choices, joint, own)
+        weight = mean_weight(choices, mask, self.config.share_actor, one_network=False)
+        of_entropy, advantages = weight * -self._scheduled["beta"], list[Tensor]()
+        self._distributions = []
+        for i, value in enumerate(values):
+            distribution, slots = self._policy.distribution(joint, choices, allowed, i), choices.slots(i)
+            by_branch = counterfactual_advantage(distribution, own[i], value.squeeze(0))  # [R, n, K]
+            of_log_prob = by_branch * -weight[:, slots].unsqueeze(-1)
+            of_raw = distribution.choices_gradient(own[i], of_log_prob, of_entropy[:, slots])
+            self._policy.backward(i, of_raw, None)
+            advantages.append(by_branch.sum(-1))
+            self._distributions.append(distribution)
+        limit = self.config.max_gradient_norm
+        self._actor_norms = [
+            clip_gradient_(net.gradient, limit).amax(0, keepdim=True) for net in self._policy.nets
+        ]
+        self._actor_optimiser.step()
+        advantage = torch.cat(advantages, -1)
+        self._policy_step = PolicyStep(torch.zeros_like(advantage), advantage, mask)
+        return advantage
+
+    def is_finite(self) -> bool:
+        """Whether all weights of actors and critics are finite. Waits for the device."""
+        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self._policy.nets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next update depends on, on the CPU."""
+        return self._state.save(self._tensors())
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`, see `LearnerState.load`; call `set_progress` afterwards.
+
+        Raises:
+            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
+        """
+        self._state.load(saved, self._tensors())
+        self._input.loaded()
+        self._collecting.loaded()
+
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """Take over networks and normalisers from a `state_dict`, to start a new run from.
+
+        Args:
+            only_actor: leave the critics as they are.
+
+        Raises:
+            ValueError: as `load_state_dict`.
+        """
+        parts = self._weights()
+        kept = ("actor", "normaliser") if only_actor else tuple(parts)
+        self._state.load_tensors(saved, {name: parts[name] for name in kept})
+        self._input.loaded()
+        self._collecting.copy_from(self._input)
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            "actor": state.numbered(net.tensors() for net in self._policy.nets),
+            "critic": state.numbered(net.tensors() for net in self.critic.nets),
+            "target_critic": state.numbered(net.tensors() for net in self.target_critic.nets),
+            "normaliser": self._input.tensors(),
+        }
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self._weights() | {
+            "collecting": self._collecting.tensors(),
+            "actor_optimiser": self._actor_optimiser.tensors(),
+            "critic_optimiser": self._critic_optimiser.tensors(),
+        }
+
+
+def counterfactual_advantage(policy: ActionDistribution, action: Tensor, value: Tensor) -> Tensor:
+    """``Q(s, u) - sum_u' pi(u') Q(s, u_others, u')`` of what was chosen in each branch, [..., K].
+
+    The baseline does not depend on the choice, so the mean over choices, drawn from the policy, is 0.
+
+    Args:
+        policy: of choices only.
+        action: [..., num_choices] one-hot per branch.
+        value: [..., num_choices], see `choice_values`.
+
+    Source: Foerster et al. 2018, eq. 4, https://arxiv.org/abs/1705.08926
+    """
+    layout = policy.layout
+    parts = zip(
+        actions.by_branch(layout, action), actions.by_branch(layout, value), policy.log_choice, strict=True
+    )
+    advantages = [((chosen - log.exp()) * worth).sum(-1) for chosen, worth, log in parts]
+    return torch.stack(advantages, -1)
