@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,16 +49,22 @@ DISCRETE_OUTPUTS = (
 
 
 class FlatObservations(nn.Module):
-    """Puts the observations, [B, *shape] each, together as the one vector [B, O] that ``network`` reads."""
+    """Puts the observations, [B, *shape] each, together as the one vector [B, O] that ``network`` reads.
+
+    A network with a memory reads that as well, [B, M], and returns what is remembered then behind its output.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, observations: list[Tensor]) -> Tensor:
+    def forward(self, observations: list[Tensor], *memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """See the class."""
         flat = [obs.flatten(1) if obs.dim() > 2 else obs for obs in observations]
-        raw: Tensor = self.network(torch.cat(flat, 1) if len(flat) > 1 else flat[0])
-        return raw
+        said: Tensor | tuple[Tensor, Tensor] = self.network(
+            torch.cat(flat, 1) if len(flat) > 1 else flat[0], *memory
+        )
+        return said
 
 
 def export_actor(
@@ -70,6 +76,7 @@ def export_actor(
     sample_obs: Sequence[np.ndarray] | None = None,
     stochastic: bool = False,
     squashed: bool = False,
+    memory_size: int = 0,
 ) -> None:
     """Writes ``path`` if the file computes what ``actor`` does; otherwise leaves whatever was there before.
 
@@ -86,6 +93,8 @@ def export_actor(
         stochastic: the actor's output is a policy, [B, layout.size + C]: means as they are, logits, standard
             deviations. Without *Deterministic Inference* Unity draws from it.
         squashed: means and what is drawn around them are bounded by tanh, not cut off at -1 and 1.
+        memory_size: if above 0, the actor also reads what is remembered [B, memory_size], and returns its output
+            and what is remembered then.
 
     Raises:
         ExportError: the file holds an operator that Unity may not read, more weights than the actor, or does
@@ -100,18 +109,17 @@ def export_actor(
     # The host makes CUDA torch's default device wherever it sees one, so "no device given" does not mean CPU.
     with torch.device("cpu"), torch.no_grad():
         copied = copy.deepcopy(actor).cpu().eval()
-        references = [
-            _reference(
-                copied,
-                layout,
-                _observations(where.name, observation_shapes, sample_obs, batch),
-                stochastic,
-                squashed,
-            )
-            for batch in CHECKED_BATCHES
-        ]
+        asked = _Asked(copied, layout, stochastic, squashed)
+        references = list[Reference]()
+        for batch in CHECKED_BATCHES:
+            observations = _observations(where.name, observation_shapes, sample_obs, batch)
+            references.append(asked.reference(observations, torch.zeros(batch, memory_size)))
+            if memory_size:  # a second step, with what is remembered of the first
+                memory = torch.from_numpy(references[-1].answer.memory)
+                references.append(asked.reference(observations, memory))
         try:
-            data = _to_onnx(_UnityActor(copied, layout, stochastic, squashed), layout, observation_shapes)
+            module = _UnityActor(copied, layout, stochastic, squashed, memory_size)
+            data = _to_onnx(module, layout, observation_shapes)
         except RuntimeError as error:
             raise ExportError(
                 f"{where.name}: expected a network that torch can write as ONNX opset {OPSET}, got one that "
@@ -125,25 +133,34 @@ def export_actor(
 class _UnityActor(nn.Module):
     """The actor with the outputs that Unity asks for, in the host's order."""
 
-    def __init__(self, actor: nn.Module, layout: ActionLayout, stochastic: bool, squashed: bool) -> None:
+    def __init__(
+        self, actor: nn.Module, layout: ActionLayout, stochastic: bool, squashed: bool, memory_size: int
+    ) -> None:
         super().__init__()
         self.actor = actor
+        self.remembers = memory_size > 0
         self.layout = layout
         self.stochastic = stochastic
         self.squashed = squashed
         self.version_number = _constant([MODEL_VERSION])
-        self.memory_size = _constant([0])
+        self.memory_size = _constant([memory_size])
         self.continuous_size = _constant([layout.continuous])
         self.branch_sizes = _constant([layout.branches])
 
-    def forward(self, observations: list[Tensor], action_masks: Tensor | None = None) -> tuple[Tensor, ...]:
-        raw = self.actor(observations)
+    def forward(self, observations: list[Tensor], *others: Tensor) -> tuple[Tensor, ...]:
+        """``others``: the masks [B, choices] if there are branches, the memory [B, 1, M] if there is one."""
+        memories = list[Tensor]()
+        if self.remembers:
+            raw, memory = self.actor(observations, others[-1].flatten(1))
+            memories.append(memory.unsqueeze(1))
+        else:
+            raw = self.actor(observations)
         outputs: list[Tensor] = [self.version_number, self.memory_size]
         if self.layout.continuous:
             outputs += self._continuous(raw)
-        if action_masks is not None:
-            outputs += self._discrete(raw, action_masks)
-        return tuple(outputs)
+        if self.layout.branches:
+            outputs += self._discrete(raw, others[0])
+        return (*outputs, *memories)
 
     def _continuous(self, raw: Tensor) -> list[Tensor]:
         alone = not self.layout.branches and not self.stochastic
@@ -197,7 +214,12 @@ def _to_onnx(
         arguments = (*arguments, torch.ones(1, layout.num_choices))
         inputs.append(TensorNames.action_mask_placeholder)
         outputs += DISCRETE_OUTPUTS
-    batched = [*inputs, *(name for name in outputs if name.endswith("_actions"))]
+    if module.remembers:
+        arguments = (*arguments, torch.zeros(1, 1, int(module.memory_size)))
+        inputs.append(TensorNames.recurrent_in_placeholder)
+        outputs.append(TensorNames.recurrent_output)
+    by_row = ("_actions", TensorNames.recurrent_output)
+    batched = [*inputs, *(name for name in outputs if name.endswith(by_row))]
     # From torch 2.9 on the default is another exporter, whose files the host's pinned onnx cannot even check.
     legacy: dict[str, Any] = (
         {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
@@ -241,30 +263,48 @@ def _observations(
     ]
 
 
-def _reference(
-    actor: nn.Module, layout: ActionLayout, observations: list[Tensor], stochastic: bool, squashed: bool
-) -> Reference:
-    batch = len(observations[0])
-    raw = actor(observations)
-    expected = (batch, layout.size + layout.continuous * stochastic)
-    if tuple(raw.shape) != expected:
-        raise ValueError(
-            f"export: expected the actor to return {expected} (rows, actions), got "
-            f"{tuple(raw.shape)}; it must give one value per continuous action and one logit per choice"
-        )
-    allowed, tanh = _some_allowed(layout, batch), squashed or not stochastic
-    feed = {TensorNames.get_observation_name(i): obs.numpy() for i, obs in enumerate(observations)}
-    if layout.branches:
-        feed[TensorNames.action_mask_placeholder] = allowed.numpy()
+class _Asked(NamedTuple):
+    """An actor that a file is compared with."""
 
-    def exact() -> Answer:
-        in_float64 = copy.deepcopy(actor).double()([obs.double() for obs in observations])
-        return _answer(layout, in_float64, allowed, tanh)
+    actor: nn.Module
+    layout: ActionLayout
+    stochastic: bool
+    squashed: bool
 
-    return Reference(feed, _answer(layout, raw, allowed, tanh), exact)
+    def reference(self, observations: list[Tensor], memory: Tensor) -> Reference:
+        """What it says to B observations, remembering [B, M]; M = 0 for one without a memory."""
+        layout, batch = self.layout, len(observations[0])
+        raw, then = _said(self.actor, observations, memory)
+        expected = (batch, layout.size + layout.continuous * self.stochastic)
+        if tuple(raw.shape) != expected:
+            raise ValueError(
+                f"export: expected the actor to return {expected} (rows, actions), got "
+                f"{tuple(raw.shape)}; it must give one value per continuous action and one logit per choice"
+            )
+        allowed, tanh = _some_allowed(layout, batch), self.squashed or not self.stochastic
+        feed = {TensorNames.get_observation_name(i): obs.numpy() for i, obs in enumerate(observations)}
+        if layout.branches:
+            feed[TensorNames.action_mask_placeholder] = allowed.numpy()
+        if memory.shape[1]:
+            feed[TensorNames.recurrent_in_placeholder] = memory.unsqueeze(1).numpy()
+
+        def exact() -> Answer:
+            in_float64 = copy.deepcopy(self.actor).double()
+            said = _said(in_float64, [obs.double() for obs in observations], memory.double())
+            return _answer(layout, *said, allowed, tanh)
+
+        return Reference(feed, _answer(layout, raw, then, allowed, tanh), exact)
 
 
-def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor, tanh: bool) -> Answer:
+def _said(actor: nn.Module, observations: list[Tensor], memory: Tensor) -> tuple[Tensor, Tensor]:
+    """An actor's output, and what it remembers then."""
+    if not memory.shape[1]:
+        return actor(observations), memory
+    raw, then = actor(observations, memory)
+    return raw, then
+
+
+def _answer(layout: ActionLayout, raw: Tensor, memory: Tensor, allowed: Tensor, tanh: bool) -> Answer:
     """By the code that acts in training, not by the module that is exported."""
     head, deviation = raw[:, : layout.size], raw[:, layout.size :]
     continuous = mode(layout, head, allowed, squash=tanh)[:, : layout.continuous]
@@ -274,7 +314,7 @@ def _answer(layout: ActionLayout, raw: Tensor, allowed: Tensor, tanh: bool) -> A
         for above, _ in QUANTILES:
             point = head[:, : layout.continuous] + above * deviation
             quantiles.append(_bounded(point, tanh).numpy())
-    return Answer(continuous.numpy(), logit.numpy(), quantiles)
+    return Answer(continuous.numpy(), logit.numpy(), quantiles, memory.numpy())
 
 
 def _some_allowed(layout: ActionLayout, batch: int) -> Tensor:

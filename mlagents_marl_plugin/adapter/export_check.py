@@ -48,6 +48,7 @@ class Answer(NamedTuple):
     continuous: np.ndarray  # [B, C]
     logit: np.ndarray  # [B, choices], a forbidden choice at -inf
     quantiles: Sequence[np.ndarray]  # for each of QUANTILES [B, C], the point below which as many draws lie
+    memory: np.ndarray  # [B, M], what is remembered then; M = 0 without a memory
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class FileCheck:
                     # A draw may be any permitted choice, however unlikely.
                     regret = np.where(np.isfinite(regret), 0.0, regret)
                 self._accept(name, regret, reference, lambda answer: answer.logit)
+
+        if reference.answer.memory.shape[1]:
+            name = TensorNames.recurrent_output
+            distance = np.abs(outputs[name][:, 0] - reference.answer.memory)
+            self._accept(name, distance, reference, lambda answer: answer.memory)
 
     def _spread(self, session: Any, reference: Reference) -> None:
         """Drawn values lie within [-1, 1] and, of every value, as many lie below given points as should."""

@@ -181,13 +181,7 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
         _check_self_play(settings, refuse)
     if settings.behavioral_cloning is not None:
         refuse("behavioral_cloning", f"none for {trainer}", "behavioral_cloning", "remove it")
-    if settings.network_settings.memory is not None:
-        refuse(
-            "network_settings.memory",
-            f"none for {trainer}",
-            "memory",
-            "remove it, or stack observations in Unity (Stacked Vectors)",
-        )
+    _check_memory(settings, refuse)
     for field, value in (
         ("max_steps", settings.max_steps),
         ("time_horizon", settings.time_horizon),
@@ -198,6 +192,26 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
     ):
         if value < 1:
             refuse(field, "a whole number >= 1", value, "see the examples in trainer_configs")
+
+
+def _check_memory(settings: TrainerSettings, refuse: Callable[[str, str, object, str], None]) -> None:
+    memory, hyperparameters = settings.network_settings.memory, settings.hyperparameters
+    if memory is None:
+        burn_in = getattr(hyperparameters, "burn_in", 0)
+        if burn_in:
+            remedy = "it warms up a memory; set network_settings.memory, or remove it"
+            refuse("hyperparameters.burn_in", "0 without network_settings.memory", burn_in, remedy)
+        return
+    if not ALGORITHMS[settings.trainer_type].supports_memory:
+        refuse(
+            "network_settings.memory",
+            f"none for {settings.trainer_type}",
+            "memory",
+            "remove it, stack observations in Unity (Stacked Vectors), or use mappo or ippo",
+        )
+    if memory.sequence_length < 1:
+        rule = "a whole number >= 1"
+        refuse("network_settings.memory.sequence_length", rule, memory.sequence_length, "try 16")
 
 
 def _check_self_play(settings: TrainerSettings, refuse: Callable[[str, str, object, str], None]) -> None:

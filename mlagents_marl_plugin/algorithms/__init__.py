@@ -52,6 +52,7 @@ class Algorithm:
     supports_continuous: bool  # without being told to cut values into choices (``discretise``)
     supports_discrete: bool
     paper: str
+    supports_memory: bool = False  # whether agents may remember (the learner's ``memory``)
 
     @property
     def supports_both(self) -> bool:
@@ -64,7 +65,7 @@ def _maddpg(config: type, paper: str) -> Algorithm:
 
 
 def _mappo(config: type, paper: str) -> Algorithm:
-    return Algorithm(config, MappoLearner, "on_policy", True, True, paper)
+    return Algorithm(config, MappoLearner, "on_policy", True, True, paper, supports_memory=True)
 
 
 def _qmix(config: type, paper: str) -> Algorithm:

@@ -565,7 +565,7 @@ def test_draws_outside_the_limits_are_refused() -> None:
         def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
             return [np.full((len(feed["obs_0"]), 2), 1.5, np.float32)]
 
-    answer = Answer(np.zeros((7, 2)), np.zeros((7, 0)), [np.zeros((7, 2))] * 3)
+    answer = Answer(np.zeros((7, 2)), np.zeros((7, 0)), [np.zeros((7, 2))] * 3, np.zeros((7, 0)))
     reference = Reference({"obs_0": np.zeros((7, 8), np.float32)}, answer, lambda: answer)
     with pytest.raises(ExportError, match=r"output continuous_actions: .* got a value outside \[-1, 1\]"):
         FileCheck("a.onnx", CONTINUOUS, 0, draws=True)._spread(Unbounded(), reference)

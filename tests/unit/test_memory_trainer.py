@@ -1,0 +1,170 @@
+"""Trainers whose agents remember, inside the host's own controller, and the settings that say so."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mlagents.trainers.exception import TrainerConfigError
+from mlagents.trainers.settings import NetworkSettings
+
+from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.core.types import RolloutBatch
+from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
+from tests.unit.conftest import host_state, printed  # noqa: F401
+from tests.unit.recall_scene import LENGTH, RecallScene
+from tests.unit.simulated_host import Run, SceneManager, options
+from tests.unit.trainer_runs import assert_same, manager, small, start
+
+pytestmark = pytest.mark.usefixtures("host_state")
+
+MEMORY = {"memory_size": 16, "sequence_length": 3}
+NETWORK = {"hidden_units": 16, "num_layers": 1}
+REMEMBERS = [name for name, algorithm in ALGORITHMS.items() if algorithm.supports_memory]
+FORGETS = [name for name in ALGORITHMS if name not in REMEMBERS]
+
+
+def remembering(**behavior: Any) -> dict[str, Any]:
+    return {"network_settings": {**NETWORK, "memory": MEMORY}, **behavior}
+
+
+def recall(folder: Path, memory: bool, max_steps: int, **run: Any) -> tuple[Run, RecallScene]:
+    """A run on 16 areas of `RecallScene`."""
+    scene = SceneManager(lambda process: RecallScene(16, seed=3))
+    network = NETWORK | ({"memory": {"memory_size": 16, "sequence_length": LENGTH}} if memory else {})
+    hyper = {
+        "batch_size": 512,
+        "buffer_size": 512,
+        "num_epoch": 5,
+        "learning_rate": 0.005,
+        "critic_learning_rate": 0.005,
+        "group_size": 2,
+    }
+    behavior = {"max_steps": max_steps, "network_settings": network}
+    run = Run(folder, options("Recall", "mappo", hyper, behavior), scene, **run).start()
+    return run, scene.workers[0].scene
+
+
+def test_what_must_be_remembered_is_learnt_with_a_memory_and_only_so(tmp_path: Path) -> None:
+    _, scene = recall(tmp_path / "with", True, 16_000)
+    assert np.mean(scene.scores[-20:]) > 0.9
+    _, scene = recall(tmp_path / "without", False, 16_000)
+    assert abs(np.mean(scene.scores[-40:])) < 0.15
+
+    policy = OnnxPolicy(tmp_path / "with" / "Recall.onnx")
+    assert policy.memory_size == 16
+    cues, ids = [0, 1, 0, 1], [10, 11, 12, 13]
+    answer(policy, [[1 - cue, cue, 0] for cue in cues], ids)
+    for _ in range(LENGTH - 2):
+        answer(policy, [[0, 0, 0]] * 4, ids[::-1])  # by id, not by row
+    assert answer(policy, [[0, 0, 1]] * 4, ids) == cues
+    policy.forget(ids)
+    assert len(set(answer(policy, [[0, 0, 1]] * 4, ids))) == 1, "who remembers nothing knows nothing"
+
+
+def answer(policy: OnnxPolicy, obs: list[list[float]], ids: list[int]) -> list[int]:
+    chosen: list[int] = policy.act([np.array(obs, np.float32)], agent_ids=ids)[1][:, 0].tolist()
+    return chosen
+
+
+UNLIKE = {
+    "agents": 3,
+    "group_ids": True,
+    "deaths": True,
+    "periods": (1, 2),
+    "branches": (3, 2),
+    "masks": True,
+}
+STILL = {"learning_rate": 1e-12, "critic_learning_rate": 1e-12, "batch_size": 10_000, "group_size": 3}
+
+
+@pytest.mark.parametrize("trainer_type", ["mappo", "ia2c_shared"])
+def test_the_first_epoch_finds_what_was_played_by_agents_of_any_group(
+    tmp_path: Path, trainer_type: str
+) -> None:
+    """Decisions of different periods, deaths, and rollouts that begin in the middle of episodes.
+
+    Weights that do not move, since trajectories that were under way at an update were played by older ones.
+    """
+    differences: list[float] = []
+    scene = manager(areas=3, workers=2, **UNLIKE)
+
+    def watch() -> None:
+        if scene.steps == 2:
+            learner = run.trainer.learner
+            update = learner.update
+
+            def watched(batch: RolloutBatch) -> None:
+                update(batch)
+                off = [(part.log_ratio * part.mask).abs().max() for part in learner._policy_steps]
+                differences.append(float(torch.stack(off).max()))
+
+            learner.update = watched
+
+    scene.on_step = watch
+    hyper = {**small(trainer_type), **STILL}
+    run = Run(tmp_path, options("Counter", trainer_type, hyper, remembering(max_steps=600)), scene)
+    run.start()
+    assert len(differences) >= 4 and max(differences) < 1e-5
+
+
+def test_memories_are_staged_as_they_were_played(tmp_path: Path) -> None:
+    """From row to row: what a decision left behind; the same while none is made; nothing for whoever is new."""
+    scene = manager(areas=3, workers=2, **UNLIKE)
+    run = start(tmp_path, trainer_type="mappo", scene=scene, hyper=STILL, behavior=remembering())
+    staging, role = run.trainer.assembler.staging, run.trainer.learner.actor.roles[0]
+    moved = held = 0
+    for row in range(staging.head):
+        after = int(staging.successor[row])
+        for slot in np.flatnonzero(staging.present[row]):
+            if after < 0 or not staging.present[after, slot]:
+                continue
+            before, then = staging.memory[row, slot], staging.memory[after, slot]
+            if staging.end[row, slot]:
+                assert (then == 0).all()
+            elif not staging.decided[row, slot]:
+                held += 1
+                assert (then == before).all()
+            else:
+                moved += 1
+                obs = torch.from_numpy(staging.obs[0][row, slot : slot + 1])
+                _, expected = role.step_rows(obs, torch.tensor([slot]), torch.from_numpy(before[None]))
+                np.testing.assert_allclose(then, expected[0], atol=1e-6)
+    assert moved > 100 and held > 20
+    lanes = run.trainer.roster.lanes
+    assert (lanes.memory[~lanes.present] == 0).all()
+
+
+def test_a_resumed_run_remembers_the_same_weights(tmp_path: Path) -> None:
+    first = start(tmp_path, trainer_type="mappo", behavior=remembering())
+    saved = torch.load(tmp_path / "Counter" / "checkpoint.pt", weights_only=True)
+    assert_same(saved["learner"], first.trainer.learner.state_dict())
+    again = start(tmp_path, trainer_type="mappo", behavior=remembering(max_steps=800), load=True)
+    assert again.trainer.updates > first.trainer.updates
+
+
+@pytest.mark.parametrize("trainer_type", FORGETS)
+def test_a_memory_is_refused_where_nothing_learns_it(tmp_path: Path, trainer_type: str) -> None:
+    expected = rf"network_settings\.memory: expected none for {trainer_type}, got memory; .*mappo"
+    with pytest.raises(TrainerConfigError, match=expected):
+        start(tmp_path, trainer_type=trainer_type, behavior=remembering())
+
+
+@pytest.mark.parametrize("trainer_type", REMEMBERS)
+def test_every_type_that_remembers_learns(tmp_path: Path, trainer_type: str) -> None:
+    run = start(tmp_path, trainer_type=trainer_type, behavior=remembering(max_steps=200))
+    assert run.trainer.updates >= 2 and run.trainer.learner.is_finite()
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    nothing = NetworkSettings.MemorySettings(sequence_length=0)
+    with pytest.raises(TrainerConfigError, match=r"sequence_length: expected a whole number >= 1, got 0"):
+        network = {**NETWORK, "memory": {"memory_size": 8, "sequence_length": nothing.sequence_length}}
+        start(tmp_path, trainer_type="mappo", behavior={"network_settings": network})
+    with pytest.raises(
+        TrainerConfigError, match=r"burn_in: expected 0 without network_settings\.memory, got 2"
+    ):
+        start(tmp_path, trainer_type="mappo", hyper={"burn_in": 2})
+    with pytest.raises(TrainerConfigError, match=r"burn_in: expected a whole number >= 0, got -1"):
+        start(tmp_path, trainer_type="mappo", hyper={"burn_in": -1})
