@@ -89,7 +89,8 @@ class OnPolicyLearner(Protocol):
     def update(self, batch: RolloutBatch) -> None:
         """All gradient steps on what was played: values, advantages, epochs over mini-batches.
 
-        Waits for the device once per epoch where epochs may end early, otherwise not.
+        Waits for the device once per epoch where epochs may end early, or sequences fall into several mini-batches;
+        with a memory also at its beginning; otherwise not.
         """
 
     def set_progress(self, step_fraction: float, episodes: int) -> None:
