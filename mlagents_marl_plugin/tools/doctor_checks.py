@@ -76,7 +76,7 @@ def check_versions() -> Iterable[Finding]:
             specifier = requirement.specifier
             finding = _compare(requirement.name, str(specifier), specifier.contains)
             if finding.state is State.GOOD:
-                fitting[finding.what] = finding.found
+                fitting[finding.what.lower()] = finding.found
             elif finding not in told:  # several may ask for the same
                 told.add(finding)
                 yield finding
