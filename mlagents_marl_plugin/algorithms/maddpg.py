@@ -23,6 +23,7 @@ from mlagents_marl_plugin.algorithms.maddpg_config import (
 from mlagents_marl_plugin.core import actions, state
 from mlagents_marl_plugin.core.critics import CentralisedCritic, Critic, IndependentCritic
 from mlagents_marl_plugin.core.diagnostics import ActorStep, CriticStep, actor_metrics, critic_metrics
+from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
     soft_update_,
@@ -82,9 +83,7 @@ class MaddpgLearner:
         self.config = config
         self.discount = discount
         self.device = torch.device(device)
-        self._seed = seed
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._updates = 0
+        self._state = LearnerState(self.device, seed)
         self._rate_fraction = 1.0
         self._last_critic: CriticStep | None = None
         self._last_actor: ActorStep | None = None
@@ -147,8 +146,8 @@ class MaddpgLearner:
         """One step of all critics and, every ``policy_delay`` steps, of all actors and targets."""
         joint = self._joint_input(batch.obs, batch.action, batch.agent_mask)  # [B, I]
         self._update_critics(batch, joint)
-        self._updates += 1
-        if self._updates % self.config.policy_delay == 0:
+        self._state.updates += 1
+        if self._state.updates % self.config.policy_delay == 0:
             self._update_actors(batch, joint)
             self._update_targets()
 
@@ -212,7 +211,7 @@ class MaddpgLearner:
         for i, raw in enumerate(self.target_actor(joint, self.spec)):
             layout, slots = self.spec.roles[i].action, self.spec.slots(i)
             allowed = self.spec.role_allowed(batch.next_allowed, i)
-            action = actions.sample(layout, raw, allowed, self._generator)
+            action = actions.sample(layout, raw, allowed, self._state.generator)
             if self.config.target_noise > 0.0 and layout.continuous:
                 self._smooth_(action[..., : layout.continuous])
             absent = (batch.next_agent_mask[:, slots] == 0).unsqueeze(-1)  # [B, n, 1]
@@ -221,7 +220,7 @@ class MaddpgLearner:
         return joint
 
     def _smooth_(self, action: Tensor) -> None:
-        noise = torch.randn(action.shape, generator=self._generator, device=self.device)
+        noise = torch.randn(action.shape, generator=self._state.generator, device=self.device)
         limit = self.config.target_noise_clip
         action.add_(noise.mul_(self.config.target_noise).clamp_(-limit, limit)).clamp_(-1.0, 1.0)
 
@@ -233,7 +232,7 @@ class MaddpgLearner:
         for i, role in enumerate(self.spec.roles):
             allowed, temperature = self.spec.role_allowed(batch.allowed, i), self.config.gumbel_temperature
             action, pullback = actions.relaxed_with_pullback(
-                role.action, raw[i], allowed, temperature, self._generator
+                role.action, raw[i], allowed, temperature, self._state.generator
             )
             own.append(action)
             pullbacks.append(pullback)
@@ -248,27 +247,16 @@ class MaddpgLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
-        parts: dict[str, Any] = {name: state.saved(tensors) for name, tensors in self._tensors().items()}
-        random = {"device": self.device.type, "state": self._generator.get_state()}
-        return {**parts, "updates": self._updates, "random": random}
+        return self._state.save(self._tensors())
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`.
-
-        Random numbers go on where they stopped; on another kind of device, whose numbers differ anyway, they
-        start from the seed and the number of updates.
+        """Continue from `state_dict`, see `LearnerState.load`.
 
         Raises:
             ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
         """
-        updates, random = state.entry(saved, "updates"), state.entry(saved, "random")
-        device, random_state = state.entry(random, "device"), state.entry(random, "state")
-        self._load(saved, self._tensors())
-        self._updates = updates
-        if device == self.device.type:
-            self._generator.set_state(random_state.cpu())
-        else:
-            self._generator.manual_seed(self._seed + updates)
+        self._state.load(saved, self._tensors())
+        self._use_normalisers()
 
     def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
@@ -280,13 +268,12 @@ class MaddpgLearner:
             ValueError: as `load_state_dict`.
         """
         parts = self._weights()
-        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n})
+        self._state.load_tensors(
+            saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n}
+        )
+        self._use_normalisers()
 
-    def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
-        for name, tensors in parts.items():
-            state.check(tensors, state.entry(saved, name), name)
-        for name, tensors in parts.items():
-            state.load(tensors, saved[name])
+    def _use_normalisers(self) -> None:
         for normaliser in self._normalisers:
             if normaliser is not None:
                 normaliser.loaded()

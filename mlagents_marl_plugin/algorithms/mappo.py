@@ -28,6 +28,7 @@ from mlagents_marl_plugin.core import state
 from mlagents_marl_plugin.core.chain_values import LaneMemories, chain_values
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
 from mlagents_marl_plugin.core.gae import gae
+from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import clip_gradient_, masked_mean
 from mlagents_marl_plugin.core.mini_batches import MiniBatch, Remembered, RowBatches, SequenceBatches
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
@@ -120,9 +121,7 @@ class MappoLearner:
         self.config = config
         self.discount = discount
         self.device = torch.device(device)
-        self._seed = seed
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._updates = 0
+        self._state = LearnerState(self.device, seed)
         self.memory = memory
         slots = [slot for slot, size in enumerate(_obs_sizes(spec)) for _ in range(size)]
         self._slot_of_column = torch.tensor(slots, device="cpu").to(self.device)  # [joint]
@@ -249,7 +248,7 @@ class MappoLearner:
             normaliser.copy_from(collecting)
         if config.std_type is StdType.ANNEALED:
             self.actor.set_std(self._scheduled["std"])
-        self._updates += 1
+        self._state.updates += 1
 
     def _mini_batches(self, batch: RolloutBatch) -> RowBatches | SequenceBatches:
         """What every epoch goes through; values and advantages are computed here, once."""
@@ -258,7 +257,7 @@ class MappoLearner:
         for i, normaliser in enumerate(self._normalisers):
             normaliser.normalise_(self.spec.role_obs(joint, i))
         joint.masked_fill_((batch.agent_mask == 0).index_select(1, self._slot_of_column), 0.0)
-        rest = (config.batch_size, config.micro_batch_size, self._generator)
+        rest = (config.batch_size, config.micro_batch_size, self._state.generator)
         if self.memory is None:
             return RowBatches(self._samples(batch, joint, self._said(joint)), self.spec.num_slots, *rest)
         assert batch.memory is not None
@@ -437,27 +436,16 @@ class MappoLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
-        parts: dict[str, Any] = {name: state.saved(tensors) for name, tensors in self._tensors().items()}
-        random = {"device": self.device.type, "state": self._generator.get_state()}
-        return {**parts, "updates": self._updates, "random": random}
+        return self._state.save(self._tensors())
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`; call `set_progress` afterwards.
-
-        Random numbers go on where they stopped; on another kind of device, whose numbers differ anyway, they
-        start from the seed and the number of updates.
+        """Continue from `state_dict`, see `LearnerState.load`; call `set_progress` afterwards.
 
         Raises:
             ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
         """
-        updates, random = state.entry(saved, "updates"), state.entry(saved, "random")
-        device, random_state = state.entry(random, "device"), state.entry(random, "state")
-        self._load(saved, self._tensors())
-        self._updates = updates
-        if device == self.device.type:
-            self._generator.set_state(random_state.cpu())
-        else:
-            self._generator.manual_seed(self._seed + updates)
+        self._state.load(saved, self._tensors())
+        self._use_normalisers()
 
     def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
@@ -469,13 +457,12 @@ class MappoLearner:
             ValueError: as `load_state_dict`.
         """
         parts = self._weights()
-        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n})
+        self._state.load_tensors(
+            saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n}
+        )
+        self._use_normalisers()
 
-    def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
-        for name, tensors in parts.items():
-            state.check(tensors, state.entry(saved, name), name)
-        for name, tensors in parts.items():
-            state.load(tensors, saved[name])
+    def _use_normalisers(self) -> None:
         for normaliser in [*self._normalisers, *self._collecting]:
             normaliser.loaded()
 
