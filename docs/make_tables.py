@@ -33,7 +33,20 @@ PAGES = {
 
 
 def field_texts(cls: type) -> dict[str, str]:
-    """The text under each field of a class, by field."""
+    """The text under each field of a class, by field; where a class gives none, that of its bases.
+
+    How much data comes first (the first base), then what is the class's own, then what its other bases add.
+    """
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if attr.has(base):
+            texts |= _own_texts(base)
+    inherited = [list(attr.fields_dict(base)) for base in cls.__bases__ if attr.has(base)]
+    order = [*inherited[:1], list(_own_texts(cls)), *inherited[1:]]
+    return {field: texts[field] for fields in order for field in fields}
+
+
+def _own_texts(cls: type) -> dict[str, str]:
     (body,) = ast.parse(inspect.getsource(cls)).body
     assert isinstance(body, ast.ClassDef)
     texts, field = {}, None

@@ -2,9 +2,19 @@
 
 import attrs
 
+from mlagents_marl_plugin.algorithms.common_config import (
+    RewardConfig,
+    RolloutConfig,
+    Rule,
+    StochasticConfig,
+    fraction,
+    not_negative,
+    positive,
+    share,
+    whole,
+)
 from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.losses import ValueLoss
-from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.rewards import RewardSharing
@@ -14,17 +24,13 @@ from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
 
 
 @attrs.define(slots=False)
-class MappoConfig:
+class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     """MAPPO: PPO with decentralised actors and a critic that sees the whole group (Yu et al. 2022)."""
 
     batch_size: int = 10_240
     """Agent steps per mini-batch, >= 1; at least buffer_size = no split into mini-batches."""
 
     buffer_size: int = 10_240
-    """Agent steps played between two updates, >= 2."""
-
-    update_every_episodes: int = 0
-    """Update whenever so many episodes of groups have ended, >= 0; 0 = by buffer_size alone."""
 
     micro_batch_size: int = 0
     """Agent steps computed at once, >= 0, where memory is short; a mini-batch's gradient is summed up over them
@@ -34,13 +40,7 @@ class MappoConfig:
     """Passes over what was played, per update, >= 1. Fewer are safer with many agents."""
 
     learning_rate: float = 5e-4
-    """Step size of the actors, > 0."""
-
     critic_learning_rate: float = 5e-4
-    """Step size of the critics, > 0."""
-
-    learning_rate_schedule: Schedule = Schedule.CONSTANT
-    """Both step sizes over the run: constant, or linear to 0 at max_steps."""
 
     learning_rate_factor: float = 1.0
     """Factor on both step sizes per episode of a group, 0 < learning_rate_factor <= 1."""
@@ -99,21 +99,9 @@ class MappoConfig:
     """How far a value may move from the old one in one update, >= 0, in units that the critic learns; 0 = any."""
 
     critic_loss: ValueLoss = ValueLoss.HUBER
-    """Loss of the critic's error: mse or huber."""
 
     huber_threshold: float = 10.0
     """Error beyond which huber grows linearly, > 0, in units that the critic learns."""
-
-    max_gradient_norm: float = 10.0
-    """Longest gradient of a network, actors and critics alike, >= 0; 0 = never clipped."""
-
-    share_actor: Sharing = Sharing.SHARED
-    """One actor for all slots of a role (shared), the same with the slot's id as input (shared_with_id), or
-    one each (separate). With shared, agents that see the same do the same."""
-
-    share_critic: Sharing = Sharing.SHARED
-    """The same choice for critics. A shared centralised critic sees each joint step once from every agent's
-    side, that agent first."""
 
     centralised_critic: bool = True
     """Whether critics see everybody's observations (true), or their own agent's only."""
@@ -145,102 +133,61 @@ class MappoConfig:
     tanh_mean: bool = False
     """Whether tanh keeps the mean of continuous actions within [-1, 1]; else only what is played is cut off."""
 
-    layer_normalisation: LayerNormalisation = LayerNormalisation.NONE
-    """What stands before each ReLU of actors and critics: none or layer."""
-
     orthogonal_initialisation: bool = True
     """Whether weights start orthogonal; else uniform, as torch's linear layers."""
 
     policy_gain: float = 0.01
     """Scale of the actors' last layer at the start, > 0, if orthogonal. Small: all actions nearly alike likely."""
 
-    observation_clip: float = 5.0
-    """Largest absolute value of a normalised observation, > 0; used if network_settings.normalize is true."""
-
     reward_scaling: bool = False
     """Whether rewards are divided by the running deviation of the returns played so far."""
 
-    reward_sharing: RewardSharing = RewardSharing.INDIVIDUAL
-    """Whose reward an agent learns from: individual, group_mean, group_sum, or mixed."""
-
-    reward_mix: float = 0.5
-    """Weight of the group's mean in mixed, 0 <= reward_mix <= 1."""
-
-    positive_reward_scale: float = 1.0
-    """Factor on rewards above 0 in training, > 0; scores stay as the scene gives them."""
-
-    survival_bonus: float = 0.0
-    """Added to an agent's reward for each step that it survives, in training."""
-
-    reward_function: str = ""
-    """Import path ``module:function`` of your own reward shaping; empty = none."""
-
-    def __attrs_post_init__(self) -> None:
-        """Raises: ValueError: naming the field, its range and a remedy."""
-        at_least_one = "a whole number >= 1"
-        whole = "a whole number >= 0"
-        not_negative = "a number >= 0"
-        positive = "a number > 0"
+    def rules(self) -> dict[str, Rule]:
+        """See `CheckedConfig`."""
         annealed = self.std_type is StdType.ANNEALED
         lowest_std = min(self.initial_std, self.final_std) if annealed else self.initial_std
-        rules: dict[str, tuple[bool, str, str]] = {
-            "batch_size": (self.batch_size >= 1, at_least_one, "try buffer_size for no mini-batches"),
-            "buffer_size": (self.buffer_size >= 2, "a whole number >= 2", "try 10240"),
-            "update_every_episodes": (self.update_every_episodes >= 0, whole, "0 goes by buffer_size"),
-            "micro_batch_size": (self.micro_batch_size >= 0, whole, "0 computes a mini-batch at once"),
-            "num_epoch": (self.num_epoch >= 1, at_least_one, "try 3 to 10"),
-            "learning_rate": (self.learning_rate > 0, positive, "try 5e-4"),
-            "critic_learning_rate": (self.critic_learning_rate > 0, positive, "try 5e-4"),
-            "learning_rate_floor": (self.learning_rate_floor >= 0, not_negative, "0 sets no limit"),
-            "epsilon": (self.epsilon >= 0, not_negative, "try 0.2"),
-            "epsilon_floor": (self.epsilon_floor > 0, positive, "try 0.05"),
-            "beta": (self.beta >= 0, not_negative, "try 0.01"),
-            "beta_floor": (self.beta_floor >= 0, not_negative, "try 0"),
-            "target_kl": (self.target_kl >= 0, not_negative, "try 0.02, or 0 for no limit"),
-            "kl_penalty": (
+        rules = super().rules() | {
+            "batch_size": whole(self.batch_size, 1, "try buffer_size for no mini-batches"),
+            "buffer_size": whole(self.buffer_size, 2, "try 10240"),
+            "micro_batch_size": whole(self.micro_batch_size, 0, "0 computes a mini-batch at once"),
+            "num_epoch": whole(self.num_epoch, 1, "try 3 to 10"),
+            "learning_rate": positive(self.learning_rate, "try 5e-4"),
+            "critic_learning_rate": positive(self.critic_learning_rate, "try 5e-4"),
+            "learning_rate_floor": not_negative(self.learning_rate_floor, "0 sets no limit"),
+            "epsilon": not_negative(self.epsilon, "try 0.2"),
+            "epsilon_floor": positive(self.epsilon_floor, "try 0.05"),
+            "beta": not_negative(self.beta, "try 0.01"),
+            "beta_floor": not_negative(self.beta_floor, "try 0"),
+            "target_kl": not_negative(self.target_kl, "try 0.02, or 0 for no limit"),
+            "kl_penalty": Rule(
                 self.kl_penalty == 0 or (self.kl_penalty > 0 and self.target_kl > 0),
                 "a number >= 0, and target_kl > 0 with it",
                 "try kl_penalty 1 with target_kl 0.02, or 0 for clipping alone",
             ),
-            "share_critic": (
+            "share_critic": Rule(
                 self.share_critic is Sharing.SHARED
                 or self.value_output is ValueOutput.OWN_VIEW
                 or not self.centralised_critic,
                 f"shared, since value_output is {self.value_output.value}",
                 "use value_output own_view for critics of their own",
             ),
-            "burn_in": (self.burn_in >= 0, whole, "0 begins with what was remembered in play"),
-            "lambd": (0 <= self.lambd <= 1, "0 <= lambd <= 1", "try 0.95"),
-            "value_norm_decay": (0 <= self.value_norm_decay < 1, "0 <= value_norm_decay < 1", "try 0.99"),
-            "value_clip": (self.value_clip >= 0, not_negative, "0 switches it off"),
-            "huber_threshold": (self.huber_threshold > 0, positive, "try 10"),
-            "max_gradient_norm": (self.max_gradient_norm >= 0, not_negative, "0 switches clipping off"),
-            "initial_std": (self.initial_std > 0, positive, "try 1"),
-            "final_std": (self.final_std > 0, positive, "try 0.1"),
-            "min_std": (
+            "burn_in": whole(self.burn_in, 0, "0 begins with what was remembered in play"),
+            "lambd": share("lambd", self.lambd, "try 0.95"),
+            "value_norm_decay": Rule(0 <= self.value_norm_decay < 1, "0 <= value_norm_decay < 1", "try 0.99"),
+            "value_clip": not_negative(self.value_clip, "0 switches it off"),
+            "huber_threshold": positive(self.huber_threshold, "try 10"),
+            "initial_std": positive(self.initial_std, "try 1"),
+            "final_std": positive(self.final_std, "try 0.1"),
+            "min_std": Rule(
                 0 < self.min_std <= lowest_std,
                 f"0 < min_std <= initial_std, and final_std if annealed ({lowest_std})",
                 "try 0.01",
             ),
-            "layer_normalisation": (
-                self.layer_normalisation is not LayerNormalisation.BATCH,
-                "none or layer",
-                "batch would make the policy that learns another than the one that acted",
-            ),
-            "policy_gain": (self.policy_gain > 0, positive, "try 0.01"),
-            "observation_clip": (self.observation_clip > 0, positive, "try 5"),
-            "reward_mix": (0 <= self.reward_mix <= 1, "0 <= reward_mix <= 1", "0 is individual, 1 the mean"),
-            "positive_reward_scale": (
-                self.positive_reward_scale > 0,
-                positive,
-                "1 leaves rewards as they are",
-            ),
+            "policy_gain": positive(self.policy_gain, "try 0.01"),
         }
         for field in ("learning_rate_factor", "epsilon_factor", "beta_factor"):
-            rules[field] = (0 < getattr(self, field) <= 1, f"0 < {field} <= 1", "1 leaves it as it is")
-        for field, (holds, rule, remedy) in rules.items():
-            if not holds:
-                raise ValueError(f"{field}: expected {rule}, got {getattr(self, field)}; {remedy}")
+            rules[field] = fraction(field, getattr(self, field), "1 leaves it as it is")
+        return rules
 
 
 @attrs.define(slots=False)
