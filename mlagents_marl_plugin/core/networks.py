@@ -76,7 +76,10 @@ def mean_weight(spec: GroupSpec, mask: Tensor, sharing: Sharing, one_network: bo
 
 
 class RoleActor:
-    """The actors of one role: what one agent sees -> the raw output of its head, [.., O] -> [.., P]."""
+    """The actors of one role: what one agent sees -> the raw output of its head, [.., O] -> [.., P].
+
+    Of an agent's observations they read all but its state (`RoleSpec.actor_obs`).
+    """
 
     def __init__(
         self, role: RoleSpec, sharing: Sharing, net: Stack, normaliser: RunningNormaliser | None
@@ -96,7 +99,7 @@ class RoleActor:
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
             recurrence: how the rows follow each other, for networks with a memory; N units.
         """
-        rows = self.sharing.network_rows(self.sharing.with_id(obs))
+        rows = self.sharing.network_rows(self.sharing.with_id(self.role.actor_obs(obs)))
         if isinstance(self.net, StackedRecurrent):
             assert recurrence is not None
             raw = unrolled(self.net, self.sharing, rows, recurrence)
@@ -140,6 +143,7 @@ class RoleActor:
         """
         if len(obs) == 0:
             return obs.new_empty(0, self.net.shape.num_outputs), memory
+        obs = self.role.actor_obs(obs)
         if self.sharing is Sharing.SHARED:
             return _at(self._step(obs.unsqueeze(0), memory.unsqueeze(0)), 0)
         slot_is = F.one_hot(slot, self.role.num_slots)  # [R, N]
@@ -163,15 +167,29 @@ class RoleActor:
 
     def slot_module(self, slot: int) -> nn.Module:
         """One slot's actor as plain torch layers with everything baked in, for export: [B, O] -> [B, P]."""
-        id_input = self.role.obs_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
+        role, front = self.role, list[nn.Module]()
+        if role.state_size:
+            front.append(_ActorObservation(role))
+        if self.normaliser is not None:
+            front.append(self.normaliser.module(role.actor_obs))
+        id_input = role.actor_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
         k = slot if self.sharing is Sharing.SEPARATE else 0
         if isinstance(self.net, StackedRecurrent):
-            remembering = plain_recurrent(self.net, k, self.role.obs_size, id_input)
-            if self.normaliser is not None:
-                remembering.before.insert(0, self.normaliser.module())
+            remembering = plain_recurrent(self.net, k, role.actor_size, id_input)
+            remembering.before = nn.Sequential(*front, *remembering.before)
             return remembering
-        net = plain_network(self.net, k, self.role.obs_size, id_input)
-        return net if self.normaliser is None else nn.Sequential(self.normaliser.module(), *net)
+        return nn.Sequential(*front, *plain_network(self.net, k, role.actor_size, id_input))
+
+
+class _ActorObservation(nn.Module):
+    """`RoleSpec.actor_obs` as a layer: what Unity sends as the state is an input of the file, and not read."""
+
+    def __init__(self, role: RoleSpec) -> None:
+        super().__init__()
+        self.role = role
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.role.actor_obs(obs)
 
 
 class DecentralisedActor:
@@ -194,7 +212,7 @@ class DecentralisedActor:
         """New actors; ``normalisers`` has one per role, or None for none."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
-            num_inputs = role.obs_size + sharing.id_size(role.num_slots)
+            num_inputs = role.actor_size + sharing.id_size(role.num_slots)
             shape = MlpShape(num_inputs, hidden, role.action.size, normalisation)
             net = StackedMlp.create(shape, sharing.num_networks(role.num_slots), device, generator)
             roles.append(RoleActor(role, sharing, net, normaliser))

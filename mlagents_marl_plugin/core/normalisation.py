@@ -1,5 +1,7 @@
 """Running normalisation of observations: to mean 0 and deviation 1, then clipped."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -55,9 +57,9 @@ class RunningNormaliser:
         """Normalise observations [..., O] in place."""
         return obs.sub_(self.mean).mul_(self._inverse_std).clamp_(-self.clip, self.clip)
 
-    def module(self) -> nn.Module:
-        """The map as it is now, with the numbers baked in, for export."""
-        return _FrozenNormaliser(self.mean.clone(), self._inverse_std.clone(), self.clip)
+    def module(self, part: Callable[[Tensor], Tensor] = torch.clone) -> nn.Module:
+        """The map as it is now, with the numbers baked in, for export; ``part`` of the inputs [O] -> [P]."""
+        return _FrozenNormaliser(part(self.mean).clone(), part(self._inverse_std).clone(), self.clip)
 
     def copy(self, device: torch.device) -> "RunningNormaliser":
         """A copy on another device."""

@@ -46,7 +46,7 @@ class StochasticActor:
         """New actors; ``normalisers`` has one per role, or None for none; ``memory_size`` 0 = without a memory."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
-            num_inputs = role.obs_size + sharing.id_size(role.num_slots)
+            num_inputs = role.actor_size + sharing.id_size(role.num_slots)
             num_outputs, num_free = head.num_outputs(role.action), head.num_free(role.action)
             shape = MlpShape(num_inputs, hidden, num_outputs, normalisation, num_free)
             num_networks = sharing.num_networks(role.num_slots)

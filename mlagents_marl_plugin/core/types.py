@@ -39,17 +39,57 @@ class ActionLayout:
 
 @dataclass(frozen=True)
 class RoleSpec:
-    """The agents of one behaviour name within a group."""
+    """The agents of one behaviour name within a group.
+
+    One of the observations may be *privileged*: a state that critics and mixers read and actors do not. It stays in
+    its place among the others everywhere.
+    """
 
     name: str
     num_slots: int
     observation_shapes: tuple[tuple[int, ...], ...]
     action: ActionLayout
+    state_sensor: int | None = None  # which observation is the state; None: none
+
+    @cached_property
+    def obs_size(self) -> int:
+        """Width ``O`` of one agent's observations, flattened and concatenated in order; its state included."""
+        return sum(prod(shape) for shape in self.observation_shapes)
+
+    @cached_property
+    def state_place(self) -> slice:
+        """Where the state stands in an agent's observations; an empty place at the end without one."""
+        if self.state_sensor is None:
+            return slice(self.obs_size, self.obs_size)
+        start = sum(prod(shape) for shape in self.observation_shapes[: self.state_sensor])
+        return slice(start, start + prod(self.observation_shapes[self.state_sensor]))
 
     @property
-    def obs_size(self) -> int:
-        """Width ``O`` of one agent's observations, flattened and concatenated in order."""
-        return sum(prod(shape) for shape in self.observation_shapes)
+    def state_size(self) -> int:
+        """Width of the state, 0 without one."""
+        return int(self.state_place.stop - self.state_place.start)
+
+    @property
+    def actor_size(self) -> int:
+        """Width of what an actor reads: all observations but the state."""
+        return self.obs_size - self.state_size
+
+    @property
+    def actor_sensors(self) -> tuple[int, ...]:
+        """Numbers of the observations that an actor reads."""
+        return tuple(i for i in range(len(self.observation_shapes)) if i != self.state_sensor)
+
+    def actor_obs(self, obs: Tensor) -> Tensor:
+        """What an actor reads of an agent's observations, [..., O] -> [..., actor_size]; a view where it can be."""
+        place = self.state_place
+        if place.stop == self.obs_size:
+            return obs[..., : place.start]
+        behind = obs[..., place.stop :]
+        return torch.cat([obs[..., : place.start], behind], -1) if place.start else behind
+
+    def state(self, obs: Tensor) -> Tensor:
+        """The state among an agent's observations, a view [..., O] -> [..., state_size]."""
+        return obs[..., self.state_place]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ learner everything is discrete; outside, actions stay continuous.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlagents_marl_plugin.core.networks import DecentralisedActor
-from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
+from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec
 
 # tanh of it is 1 in float32, and it is small enough for every number format that a model may be run in.
 _OUTERMOST = 10.0
@@ -39,12 +40,7 @@ def choices_layout(layout: ActionLayout, k: int) -> ActionLayout:
 
 def choices_spec(spec: GroupSpec, k: int) -> GroupSpec:
     """The group with `choices_layout` for every role."""
-    return GroupSpec(
-        tuple(
-            RoleSpec(role.name, role.num_slots, role.observation_shapes, choices_layout(role.action, k))
-            for role in spec.roles
-        )
-    )
+    return GroupSpec(tuple(replace(role, action=choices_layout(role.action, k)) for role in spec.roles))
 
 
 def joint_choices(spec: GroupSpec, k: int, joint_action: Tensor, agent_mask: Tensor) -> Tensor:
