@@ -23,6 +23,7 @@ from mlagents_marl_plugin.algorithms.qmix_config import (
 )
 from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.action_values import ActionValues
+from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
     masked_mean,
@@ -37,6 +38,7 @@ from mlagents_marl_plugin.core.networks import DecentralisedActor, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
+from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
 from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
@@ -82,15 +84,15 @@ class QmixLearner:
         self.config = config
         self.discount = discount
         self.device = torch.device(device)
-        self._updates = 0
+        self._state = LearnerState(self.device, seed)
         self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
         self._is_mixed = config.mixing is not Mixing.NONE
         self._is_cut = value_grid.must_be_cut(spec, config.discretise)
         self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
         self._values = ActionValues(self._choices, self.device)
-        self._slot_of_obs = _slot_of_column(spec, [r.obs_size for r in spec.roles], self.device)
-        self._slot_of_action = _slot_of_column(spec, [r.action.size for r in spec.roles], self.device)
+        # BatchNorm's statistics are to be those of what is learnt, so choosing is a pass of its own there.
+        self._chooses_apart = config.layer_normalisation is LayerNormalisation.BATCH
         weights = torch.Generator("cpu").manual_seed(seed)
         self._normalisers = [
             RunningNormaliser(role.obs_size, config.observation_clip, self.device) if normalize else None
@@ -151,34 +153,35 @@ class QmixLearner:
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """One gradient step of all networks, and of the targets every ``target_update_interval`` steps."""
-        config, values = self.config, self._values
+        config, values, num_rows = self.config, self._values, len(batch.obs)
         action, allowed, next_allowed = self._as_choices(batch)
-        # Who has ended may still be seen, for the last time, in the successor; nothing follows for it.
-        next_mask = batch.next_agent_mask * (batch.bootstrap > 0)
-        joint = self._joint_obs(batch.obs, batch.agent_mask)
-        next_joint = self._joint_obs(batch.next_obs, next_mask)
-        next_present, next_state = values.by_column(next_mask), torch.cat([next_joint, next_mask], 1)
-        next_value = self._target_mixer(self._next_values(next_joint, next_allowed), next_present, next_state)
+        # What is learnt, and behind it what came of it. Who has ended may still be seen there, for the last time;
+        # nothing follows for it.
+        mask = torch.cat([batch.agent_mask, batch.next_agent_mask * (batch.bootstrap > 0)])  # [2B, N]
+        joint = self._joint_obs(torch.cat([batch.obs, batch.next_obs]), mask)
+        present, group_state = values.by_column(mask), torch.cat([joint, mask], 1)
+        now, then = slice(0, num_rows), slice(num_rows, None)
+
         reward, bootstrap, valid = self._outcome(batch)  # [B, E]
         if config.munchausen > 0.0:
-            reward = reward + self._bonus(joint, action, allowed, batch.agent_mask)
+            reward = reward + self._bonus(joint[now], action, allowed, batch.agent_mask)
+        raw, next_q = self._say(joint, batch.agent_mask, next_allowed)
+        next_value = self._target_mixer(next_q, present[then], group_state[then])
         target = td_target(reward, next_value, bootstrap).masked_fill_(valid == 0, 0.0)
 
-        raw = self._networks(joint, self._choices, self._batch_norm_rows(batch.agent_mask))
         chosen = values.chosen(raw, action)  # [B, M]
-        present, group_state = values.by_column(batch.agent_mask), torch.cat([joint, batch.agent_mask], 1)
-        prediction = self.mixer(chosen, present, group_state)  # [B, E]
+        prediction = self.mixer(chosen, present[now], group_state[now])  # [B, E]
         gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
         self._networks.backward(values.backward(self.mixer.backward(gradient), action))
         nets = self._networks.nets
         norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in nets]
         mixer_norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.mixer.nets]
         self._optimiser.step()
-        self._updates += 1
-        if self._updates % config.target_update_interval == 0:
+        self._state.updates += 1
+        if self._state.updates % config.target_update_interval == 0:
             self._update_targets()
         self._last = ValueUpdate(
-            joint,
+            joint[now],
             allowed,
             batch.agent_mask,
             chosen,
@@ -192,8 +195,8 @@ class QmixLearner:
 
     def _as_choices(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """What was done, what was permitted then and what is permitted next, in choices; actions 0 where absent."""
-        absent = (batch.agent_mask == 0).index_select(1, self._slot_of_action)  # [B, N] -> [B, joint]
-        action = batch.action.masked_fill(absent, 0.0)
+        action = batch.action.clone()
+        zero_absent_action(self.spec, action, batch.agent_mask)
         if not self._is_cut:
             return action, batch.allowed, batch.next_allowed
         spec, k = self.spec, self.config.discretise
@@ -203,22 +206,33 @@ class QmixLearner:
             value_grid.joint_allowed(spec, k, batch.next_allowed),
         )
 
-    def _joint_obs(self, obs: Tensor, agent_mask: Tensor) -> Tensor:
-        """Joint observations [B, joint], normalised, 0 where absent."""
-        joint = obs.clone()
+    def _joint_obs(self, joint: Tensor, agent_mask: Tensor) -> Tensor:
+        """Joint observations [R, joint], normalised in place, 0 where absent."""
         for i, normaliser in enumerate(self._normalisers):
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
-        return joint.masked_fill_((agent_mask == 0).index_select(1, self._slot_of_obs), 0.0)
+        zero_absent_obs(self.spec, joint, agent_mask)
+        return joint
 
-    def _next_values(self, next_joint: Tensor, next_allowed: Tensor) -> Tensor:
-        """Each branch's value of the successor [B, M], by the target networks."""
-        config, values = self.config, self._values
-        target_raw = self._target_networks(next_joint, self._choices)
+    def _say(self, joint: Tensor, agent_mask: Tensor, next_allowed: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the networks say of the first half of [2B, joint], per role [B, N_role, choices], to be differentiated
+        next; and each branch's value of the second half, the successors, by the target networks [B, M].
+        """
+        config, values, num_rows = self.config, self._values, len(agent_mask)
+        now, then = joint[:num_rows], joint[num_rows:]
+        target_raw = self._target_networks(then, self._choices)
         if config.munchausen > 0.0:
-            return values.soft_maximum(target_raw, next_allowed, config.munchausen_temperature)
-        chooser = self._networks(next_joint, self._choices) if config.double_q else target_raw
-        return values.chosen(target_raw, values.greedy(chooser, next_allowed))
+            next_q = values.soft_maximum(target_raw, next_allowed, config.munchausen_temperature)
+        elif not config.double_q:
+            next_q = values.best(target_raw, target_raw, next_allowed)
+        elif self._chooses_apart:
+            next_q = values.best(target_raw, self._networks(then, self._choices), next_allowed)
+        else:  # in one pass
+            said = self._networks(joint, self._choices)
+            chooser = [of_role[num_rows:] for of_role in said]
+            return [of_role[:num_rows] for of_role in said], values.best(target_raw, chooser, next_allowed)
+        row_weight = agent_mask if config.layer_normalisation is LayerNormalisation.BATCH else None
+        return self._networks(now, self._choices, row_weight), next_q
 
     def _bonus(self, joint: Tensor, action: Tensor, allowed: Tensor, agent_mask: Tensor) -> Tensor:
         """``munchausen * max(temperature * log_prob, munchausen_floor)`` of what was done, [B, E].
@@ -265,9 +279,6 @@ class QmixLearner:
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
-    def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
-        return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None
-
     def is_finite(self) -> bool:
         """Whether all weights are finite. Waits for the device."""
         nets = [*self._networks.nets, *self.mixer.nets]
@@ -275,8 +286,7 @@ class QmixLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
-        parts: dict[str, Any] = {name: state.saved(tensors) for name, tensors in self._tensors().items()}
-        return {**parts, "updates": self._updates}
+        return self._state.save(self._tensors())
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue from `state_dict`.
@@ -284,9 +294,8 @@ class QmixLearner:
         Raises:
             ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
         """
-        updates = state.entry(saved, "updates")
-        self._load(saved, self._tensors())
-        self._updates = updates
+        self._state.load(saved, self._tensors())
+        self._normalisers_loaded()
 
     def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
@@ -298,13 +307,11 @@ class QmixLearner:
             ValueError: as `load_state_dict`.
         """
         parts = self._weights()
-        self._load(saved, {n: t for n, t in parts.items() if not only_actor or "mixer" not in n})
+        wanted = {n: t for n, t in parts.items() if not only_actor or "mixer" not in n}
+        self._state.load_tensors(saved, wanted)
+        self._normalisers_loaded()
 
-    def _load(self, saved: Mapping[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
-        for name, tensors in parts.items():
-            state.check(tensors, state.entry(saved, name), name)
-        for name, tensors in parts.items():
-            state.load(tensors, saved[name])
+    def _normalisers_loaded(self) -> None:
         for normaliser in self._normalisers:
             if normaliser is not None:
                 normaliser.loaded()
@@ -322,10 +329,3 @@ class QmixLearner:
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {"optimiser": self._optimiser.tensors()}
-
-
-def _slot_of_column(spec: GroupSpec, sizes: Sequence[int], device: torch.device) -> Tensor:
-    """The slot of every column of something joint that is ``sizes[i]`` wide for each slot of role i."""
-    widths = [size for role, size in zip(spec.roles, sizes, strict=True) for _ in range(role.num_slots)]
-    slots = [slot for slot, width in enumerate(widths) for _ in range(width)]
-    return torch.tensor(slots, dtype=torch.int64, device="cpu").to(device)

@@ -32,11 +32,12 @@ class ActionValues:
         self._slot_of_column = slot_of_column.to(device)  # [M]
         of_slot = torch.eye(spec.num_slots, device="cpu")[slot_of_column]  # [M, N]
         self._share_of_slot = (of_slot / of_slot.sum(0)).to(device)
+        self._is_column_a_slot = self.num_columns == spec.num_slots
 
     def chosen(self, raw: Sequence[Tensor], joint_action: Tensor) -> Tensor:
         """Values [B, M] of what was chosen; 0 where an action [B, joint] is all 0, as an absent slot's is."""
         return _columns(
-            torch.matmul(raw[i] * self.spec.role_action(joint_action, i), branch_of_choice)
+            _sum_over_choices(raw[i] * self.spec.role_action(joint_action, i), branch_of_choice)
             for i, branch_of_choice in enumerate(self._branch_of_choice)
         )
 
@@ -47,15 +48,16 @@ class ActionValues:
             num_slots = self.spec.roles[i].num_slots
             stop = start + num_slots * branch_of_choice.shape[1]
             of_role = gradient[:, start:stop].unflatten(1, (num_slots, -1))  # [B, n * K] -> [B, n, K]
-            of_choice = torch.matmul(of_role, branch_of_choice.t())
-            gradients.append(of_choice.mul_(self.spec.role_action(joint_action, i)))
+            if branch_of_choice.shape[1] > 1:
+                of_role = torch.matmul(of_role, branch_of_choice.t())
+            gradients.append(of_role * self.spec.role_action(joint_action, i))
             start = stop
         return gradients
 
-    def greedy(self, raw: Sequence[Tensor], joint_allowed: Tensor) -> Tensor:
-        """The joint action [B, joint]: in every branch the permitted choice with the largest value."""
+    def best(self, raw: Sequence[Tensor], chooser: Sequence[Tensor], joint_allowed: Tensor) -> Tensor:
+        """Values [B, M] of the permitted choice with the largest value in ``chooser``, branch by branch."""
         return _columns(
-            actions.mode(role.action, raw[i], self.spec.role_allowed(joint_allowed, i))
+            _of_largest(role.action, raw[i], chooser[i], self.spec.role_allowed(joint_allowed, i))
             for i, role in enumerate(self.spec.roles)
         )
 
@@ -83,15 +85,15 @@ class ActionValues:
 
     def by_column(self, per_slot: Tensor) -> Tensor:
         """What belongs to slots [B, N], for each of their branches [B, M]."""
-        return per_slot.index_select(1, self._slot_of_column)
+        return per_slot if self._is_column_a_slot else per_slot.index_select(1, self._slot_of_column)
 
     def slot_mean(self, per_column: Tensor) -> Tensor:
         """Mean over the branches of each slot, [B, M] -> [B, N]."""
-        return per_column @ self._share_of_slot
+        return per_column if self._is_column_a_slot else per_column @ self._share_of_slot
 
     def column_share(self, per_slot: Tensor) -> Tensor:
         """What belongs to slots [B, N], divided equally among their branches [B, M]."""
-        return per_slot @ self._share_of_slot.t()
+        return per_slot if self._is_column_a_slot else per_slot @ self._share_of_slot.t()
 
     def _scores(
         self, raw: Sequence[Tensor], joint_allowed: Tensor, temperature: float
@@ -99,6 +101,21 @@ class ActionValues:
         for i, role in enumerate(self.spec.roles):
             allowed = self.spec.role_allowed(joint_allowed, i)
             yield role.action, actions.forbid(role.action, raw[i] / temperature, allowed)
+
+
+def _sum_over_choices(per_choice: Tensor, branch_of_choice: Tensor) -> Tensor:
+    """[B, N, choices] -> [B, N, branches]; a product with a single column costs three times a plain sum."""
+    if branch_of_choice.shape[1] == 1:
+        return per_choice.sum(-1, keepdim=True)
+    return torch.matmul(per_choice, branch_of_choice)
+
+
+def _of_largest(layout: ActionLayout, raw: Tensor, chooser: Tensor, allowed: Tensor) -> Tensor:
+    """[B, N, branches] of raw [B, N, choices], see `ActionValues.best`; where nothing is permitted, anything."""
+    score = chooser.masked_fill(allowed == 0, torch.finfo(chooser.dtype).min)
+    branches = zip(actions.by_branch(layout, raw), actions.by_branch(layout, score), strict=True)
+    picked = [values.gather(-1, scores.argmax(-1, keepdim=True)) for values, scores in branches]
+    return picked[0] if len(picked) == 1 else torch.cat(picked, -1)
 
 
 def _columns(per_role: Iterator[Tensor]) -> Tensor:

@@ -16,6 +16,12 @@ class Normalised(NamedTuple):
     inverse_std: Tensor  # [K, R, 1] over features, or [K, 1, H] over rows
     weight: Tensor | None  # what each value counts in its own mean; None: not at all, the mean was remembered
 
+    def of(self, rows: slice) -> "Normalised":
+        """That of some of the rows, where rows have nothing to do with each other."""
+        if self.inverse_std.shape[-1] > 1:
+            return self._replace(value=self.value[:, rows])
+        return self._replace(value=self.value[:, rows], inverse_std=self.inverse_std[:, rows])
+
 
 def normalise_features(hidden: Tensor) -> Normalised:
     """LayerNorm without its scale: every row [H] by its own mean and deviation.

@@ -75,6 +75,7 @@ class Replay:
         self._num_complete = 0
         self._next_id = 0
         self._dropped = 0
+        self._gathered: dict[str, Tensor] = {}
 
     @staticmethod
     def bytes_per_step(spec: GroupSpec) -> int:
@@ -176,8 +177,8 @@ class Replay:
         most ``n_step``: a return ends at a cut, or where the next outcome is not known yet. For a slot that
         terminated nothing counts afterwards.
 
-        Shapes are static and nothing waits for the device. Should no candidate of a sample be usable, which
-        is rare, a row with all masks 0 takes its place and weighs nothing.
+        Shapes are static, nothing waits for the device, and the next batch overwrites this one. Should no candidate
+        of a sample be usable, which is rare, a row with all masks 0 takes its place and weighs nothing.
 
         Args:
             batch_size: number of samples B.
@@ -197,12 +198,12 @@ class Replay:
         slot, last = self._draw(batch_size, non_positive_share)
         usable = (last >= 0).unsqueeze(-1)  # [B] -> [B, 1]
         last = last.clamp_min(0)
-        row = self._rows.index_select(0, slot)
+        row = self._gather("row", slot)
         if n_step == 1:
             reward, bootstrap = row[:, layout.reward], (1.0 - row[:, layout.terminated]) * discount
         else:
             reward, bootstrap, last = self._look_ahead(row, last, n_step, discount)
-        next_row = self._rows.index_select(0, last)
+        next_row = self._gather("next row", last)
         return Batch(
             obs=row[:, layout.obs],
             action=row[:, layout.action],
@@ -216,13 +217,20 @@ class Replay:
             next_agent_mask=next_row[:, layout.agent_mask],
         )
 
+    def _gather(self, name: str, place: Tensor) -> Tensor:
+        """Rows [B, width] of these places [B], in memory that the next batch uses again."""
+        out = self._gathered.get(name)
+        if out is None or len(out) != len(place):
+            out = self._gathered[name] = self._rows.new_empty(len(place), self._layout.width)
+        return torch.index_select(self._rows, 0, place, out=out)
+
     def _draw(self, batch_size: int, non_positive_share: float) -> tuple[Tensor, Tensor]:
         """Places [B] of rows and of their successors; the latter is negative where none was usable."""
         thinned = non_positive_share < 1.0
         shape = (batch_size, _CANDIDATES_THINNED if thinned else _CANDIDATES)
         drawn = torch.empty(shape, dtype=torch.int64, device=self.device).random_(generator=self.generator)
         drawn = drawn.remainder_(self._filled)
-        successor = self._successor[drawn]
+        successor = self._successor.index_select(0, drawn.view(-1)).view(shape)
         preference = (successor >= 0).to(torch.uint8)
         if thinned:
             lucky = torch.rand(shape, generator=self.generator, device=self.device) < non_positive_share

@@ -218,7 +218,8 @@ class StackedMlp:
         """Differentiate the last pass: fills ``self.gradient``, if this stack learns.
 
         Args:
-            gradient: [K, R, out] of a loss by the outputs.
+            gradient: [K, R, out] of a loss by the outputs. It may be that of the first rows only, where the loss does
+                not depend on the others (not with BatchNorm's statistics of rows).
 
         Returns:
             [K, R, H], the loss's gradient by the first layer's product: multiplied by some columns of the first
@@ -233,16 +234,17 @@ class StackedMlp:
                 "StackedMlp.backward: expected to come right after its forward pass, got another pass in between; "
                 "stacks that share scratch memory take turns"
             )
+        learnt = slice(0, gradient.shape[1])
         for i in reversed(range(len(self._layers))):
             if self._learns:
                 below, of_layer = last.hidden[i - 1] if i > 0 else last.inputs, self._layer_gradients[i]
-                torch.bmm(gradient.transpose(1, 2), below, out=of_layer.weight)
+                torch.bmm(gradient.transpose(1, 2), below[:, learnt], out=of_layer.weight)
                 torch.sum(gradient, 1, out=of_layer.bias)
             if i > 0:
-                gradient = self._hidden_gradient(i, gradient, last.hidden[i - 1])
+                gradient = self._hidden_gradient(i, gradient, last.hidden[i - 1][:, learnt])
                 normalised = last.normalised[i - 1]
                 if normalised is not None:
-                    gradient = self._norm_gradient(i - 1, gradient, normalised)
+                    gradient = self._norm_gradient(i - 1, gradient, normalised.of(learnt))
         return gradient
 
     def _hidden_gradient(self, i: int, gradient: Tensor, hidden: Tensor) -> Tensor:

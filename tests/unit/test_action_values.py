@@ -57,7 +57,9 @@ def test_the_gradient_is_that_of_autograd() -> None:
 
 def test_the_maximum_is_over_what_is_permitted() -> None:
     values, permitted = raw(), allowed()
-    best = VALUES.chosen(values, VALUES.greedy(values, permitted))
+    best = VALUES.best(values, values, permitted)
+    doubled = VALUES.best([2.0 * value for value in values], values, permitted)
+    assert torch.equal(doubled, 2.0 * best), "one chooses, the other says what it is worth"
     column = 0
     for i, role in enumerate(SPEC.roles):
         score = values[i].masked_fill(SPEC.role_allowed(permitted, i) == 0, -torch.inf)

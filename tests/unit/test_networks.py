@@ -103,6 +103,19 @@ def test_the_written_gradient_is_that_of_the_plain_layers(norm: LayerNormalisati
             torch.testing.assert_close(net.gradient[k, part.place].view(part.shape), of_part)
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_gradient_of_the_first_rows_leaves_the_others_out(norm: LayerNormalisation) -> None:
+    net = stack(norm)
+    inputs, gradient = torch.randn(3, 5, 4, generator=generator(2)), torch.ones(3, 2, 2)
+    net(inputs)
+    of_first = net.backward(gradient).clone()
+    of_parameters = net.gradient.clone()
+    net(inputs)
+    of_all = net.backward(torch.cat([gradient, torch.zeros(3, 3, 2)], 1))
+    torch.testing.assert_close(of_first, of_all[:, :2])
+    torch.testing.assert_close(of_parameters, net.gradient)
+
+
 def test_batch_norm_takes_statistics_and_gradients_from_the_valid_rows_only() -> None:
     net = stack(LayerNormalisation.BATCH, num_networks=1)
     inputs, weight = (
