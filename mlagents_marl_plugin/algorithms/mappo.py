@@ -8,7 +8,7 @@ Sources:
     IA2C    Mnih et al. 2016, https://arxiv.org/abs/1602.01783, one learner per agent
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,14 +25,20 @@ from mlagents_marl_plugin.algorithms.mappo_config import (
     MappoSharedConfig,
 )
 from mlagents_marl_plugin.core import state
-from mlagents_marl_plugin.core.chain_values import LaneMemories, chain_values
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
 from mlagents_marl_plugin.core.gae import gae
+from mlagents_marl_plugin.core.joint_input import JointInput
+from mlagents_marl_plugin.core.kl_penalty import KlPenalty
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import clip_gradient_, masked_mean
-from mlagents_marl_plugin.core.mini_batches import MiniBatch, Remembered, RowBatches, SequenceBatches
+from mlagents_marl_plugin.core.mini_batches import (
+    MiniBatch,
+    RowBatches,
+    SequenceBatches,
+    played_sequences,
+    remembered,
+)
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
-from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.on_policy_diagnostics import (
     Played,
     PolicyStep,
@@ -45,7 +51,6 @@ from mlagents_marl_plugin.core.on_policy_diagnostics import (
 from mlagents_marl_plugin.core.on_policy_samples import (
     GradientSum,
     SampleColumns,
-    micro_batches,
     normalised_advantage,
 )
 from mlagents_marl_plugin.core.optimiser import StackedAdam
@@ -55,8 +60,9 @@ from mlagents_marl_plugin.core.policy_losses import (
     log_ratio,
     surrogate_gradient,
 )
-from mlagents_marl_plugin.core.schedules import FallingNumber
-from mlagents_marl_plugin.core.sequences import Chains, Memory, Recurrence
+from mlagents_marl_plugin.core.reward_scale import RewardScale
+from mlagents_marl_plugin.core.rollout_values import RolloutValues
+from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
@@ -82,8 +88,6 @@ __all__ = [
 ]
 
 _CRITIC_GAIN = 0.1  # of the last layer: first values near the mean, which is all that a new critic can know
-_KL_NEAR = 1.5  # a divergence within target_kl / 1.5 and target_kl * 1.5 leaves the penalty as it is
-_KL_WEIGHT_RANGE = (1e-4, 1e4)
 
 
 class MappoLearner:
@@ -123,16 +127,11 @@ class MappoLearner:
         self.device = torch.device(device)
         self._state = LearnerState(self.device, seed)
         self.memory = memory
-        slots = [slot for slot, size in enumerate(_obs_sizes(spec)) for _ in range(size)]
-        self._slot_of_column = torch.tensor(slots, device="cpu").to(self.device)  # [joint]
         weights = torch.Generator("cpu").manual_seed(seed)
         hidden = (hidden_units,) * num_layers
         # Two of each: policies are learnt under the normalisation that they acted with, and seen data go to the other.
-        self._normalisers, self._collecting = (
-            [RunningNormaliser(role.obs_size, config.observation_clip, self.device) for role in spec.roles]
-            if normalize
-            else []
-            for _ in range(2)
+        self._input, self._collecting = (
+            JointInput(spec, normalize, config.observation_clip, self.device) for _ in range(2)
         )
         self.actor = StochasticActor.create(
             spec,
@@ -141,18 +140,19 @@ class MappoLearner:
             hidden,
             config.layer_normalisation,
             Initialisation(config.orthogonal_initialisation, config.policy_gain),
-            self._normalisers or [None] * len(spec.roles),
+            self._input.normalisers,
             self.device,
             weights,
             0 if memory is None else memory.size,
         )
-        self.critic = self._new_critic(hidden, weights)
-        self._lane_memories = LaneMemories(self.critic)
+        critic_memory = memory.size if memory is not None and config.recurrent_critic else 0
+        self.critic = self._new_critic(hidden, weights, critic_memory)
+        self._rollout_values = RolloutValues(self.critic, critic_memory > 0, config.micro_batch_size)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
-        self._return_scale = RunningNormaliser(1, 1.0, self.device)
+        self._reward_scale = RewardScale(discount, self.device)
         self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
         self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
-        self._kl_weight = torch.full((), config.kl_penalty, device=self.device)
+        self._kl_penalty = KlPenalty(config.kl_penalty, config.target_kl, self.device)
         self._played: Played | None = None
         self._policy_steps: list[PolicyStep] = []
         self._distributions: list[ActionDistribution] = []  # of the last micro-batch, per role
@@ -164,10 +164,9 @@ class MappoLearner:
         self._may_stop_early = config.target_kl > 0.0 and config.kl_penalty == 0.0
         self.set_progress(0.0, 0)
 
-    def _new_critic(self, hidden: tuple[int, ...], weights: torch.Generator) -> ValueCritic:
+    def _new_critic(self, hidden: tuple[int, ...], weights: torch.Generator, memory_size: int) -> ValueCritic:
         config = self.config
         initialisation = Initialisation(config.orthogonal_initialisation, _CRITIC_GAIN)
-        memory_size = self.memory.size if self.memory is not None and config.recurrent_critic else 0
         rest = (hidden, config.layer_normalisation, initialisation, self.device, weights, memory_size)
         if not config.centralised_critic:
             return IndependentValueCritic.create(self.spec, config.share_critic, *rest)
@@ -180,29 +179,16 @@ class MappoLearner:
 
         They are used after the next update.
         """
-        for i, normaliser in enumerate(self._collecting):
-            normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
+        self._collecting.observe(joint_obs, agent_mask)
 
     def set_progress(self, step_fraction: float, episodes: int) -> None:
         """Move all schedules to where the run is, see `OnPolicyLearner.set_progress`.
 
         A deviation that is annealed changes with the end of the next update.
         """
-        config, at = self.config, (step_fraction, episodes)
-        fall = (config.learning_rate_schedule, config.learning_rate_factor, config.learning_rate_floor)
-        epsilon = (config.epsilon, config.epsilon_schedule, config.epsilon_factor, config.epsilon_floor)
-        beta = (config.beta, config.beta_schedule, config.beta_factor, config.beta_floor)
-        now = {
-            "learning_rate": FallingNumber(config.learning_rate, *fall).at(*at),
-            "critic_learning_rate": FallingNumber(config.critic_learning_rate, *fall).at(*at),
-            "epsilon": FallingNumber(*epsilon).at(*at),
-            "beta": FallingNumber(*beta).at(*at),
-        }
-        self._actor_optimiser.set_learning_rate(now["learning_rate"])
-        self._critic_optimiser.set_learning_rate(now["critic_learning_rate"])
-        if config.std_type is StdType.ANNEALED:
-            now["std"] = config.initial_std + (config.final_std - config.initial_std) * step_fraction
-        self._scheduled = now
+        self._scheduled = self.config.scheduled(step_fraction, episodes)
+        self._actor_optimiser.set_learning_rate(self._scheduled["learning_rate"])
+        self._critic_optimiser.set_learning_rate(self._scheduled["critic_learning_rate"])
 
     def scheduled(self) -> dict[str, float]:
         """``learning_rate``, ``critic_learning_rate``, ``epsilon``, ``beta``, and ``std`` if it is annealed."""
@@ -226,7 +212,7 @@ class MappoLearner:
         )
         figures["epochs"] = torch.full((), float(self._epochs), device=self.device)
         if self.config.kl_penalty > 0.0:
-            figures["kl_weight"] = self._kl_weight.clone()
+            figures["kl_weight"] = self._kl_penalty.weight.clone()
         return figures
 
     @torch.no_grad()
@@ -242,10 +228,9 @@ class MappoLearner:
             if self._may_stop_early and float(self._divergence()) > config.target_kl:
                 break  # to know was the one wait for the device per epoch
         if config.kl_penalty > 0.0:
-            self._adapt_kl_weight()
+            self._kl_penalty.adapt(self._divergence())
         # Only now, so that what was learnt from was played by the policy that learnt.
-        for normaliser, collecting in zip(self._normalisers, self._collecting, strict=True):
-            normaliser.copy_from(collecting)
+        self._input.copy_from(self._collecting)
         if config.std_type is StdType.ANNEALED:
             self.actor.set_std(self._scheduled["std"])
         self._state.updates += 1
@@ -253,44 +238,14 @@ class MappoLearner:
     def _mini_batches(self, batch: RolloutBatch) -> RowBatches | SequenceBatches:
         """What every epoch goes through; values and advantages are computed here, once."""
         config = self.config
-        joint = batch.obs.clone()
-        for i, normaliser in enumerate(self._normalisers):
-            normaliser.normalise_(self.spec.role_obs(joint, i))
-        joint.masked_fill_((batch.agent_mask == 0).index_select(1, self._slot_of_column), 0.0)
+        joint = self._input.observations(batch.obs, batch.agent_mask)
+        said, of_critic = self._rollout_values(batch, joint)
+        samples = self._samples(batch, joint, said)
         rest = (config.batch_size, config.micro_batch_size, self._state.generator)
         if self.memory is None:
-            return RowBatches(self._samples(batch, joint, self._said(joint)), self.spec.num_slots, *rest)
-        assert batch.memory is not None
-        successor, num_rows = batch.successor.cpu(), len(batch.action)
-        said, of_critic = self._said_in_turn(batch, joint, successor)
-        held = (batch.acted == 0).to(joint.dtype)
-        remembered = Remembered(batch.memory, held if bool(held.any()) else None, of_critic)
-        samples = self._samples(batch, joint, said)
-        going_on = successor.masked_fill(batch.cut.cpu() > 0, num_rows)
-        pieces = Chains(going_on, num_rows).pieces(self.memory.sequence_length, config.burn_in)
-        return SequenceBatches(samples, self._columns, remembered, pieces, *rest)
-
-    def _said(self, joint: Tensor) -> Tensor:
-        """What a critic without a memory says of observations, [R + E, N] in the units that it learns."""
-        pieces = micro_batches(joint, self.spec.num_slots, self.config.micro_batch_size)
-        return _concatenated([self.critic(piece) for piece in pieces])
-
-    def _said_in_turn(
-        self, batch: RolloutBatch, joint: Tensor, successor: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """As `_said`, by a critic that may have a memory, and what it remembered before each row [R + E, U, M]."""
-        if not self.config.recurrent_critic:
-            return self._said(joint), None
-        assert batch.number is not None
-        num_rows = len(batch.action)
-        # What is seen behind a cut belongs to what was before it, but a row that was acted in begins anew.
-        begins_anew = (batch.cut.cpu() > 0) & (successor < num_rows)
-        chains = Chains(successor.masked_fill(begins_anew, len(joint)), len(joint)).whole()
-        first = self._lane_memories.of(batch.number)
-        rows_at_once = self.config.micro_batch_size // self.spec.num_slots
-        said, before = chain_values(self.critic, joint, chains, first, rows_at_once)
-        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:])
-        return said, before
+            return RowBatches(samples, self.spec.num_slots, *rest)
+        pieces = played_sequences(batch, self.memory.sequence_length, config.burn_in)
+        return SequenceBatches(samples, self._columns, remembered(batch, of_critic), pieces, *rest)
 
     def _samples(self, batch: RolloutBatch, joint: Tensor, said: Tensor) -> Tensor:
         """Everything that a gradient step needs, packed [R, columns].
@@ -300,7 +255,7 @@ class MappoLearner:
             said: [R + E, N], the values in the units that the critic learns.
         """
         config, num_rows = self.config, len(batch.action)
-        reward = self._scaled_reward(batch) if config.reward_scaling else batch.reward
+        reward = self._reward_scale(batch) if config.reward_scaling else batch.reward
         value = self._values.denormalise(said)  # [R + E, N]
         next_value, value = value.index_select(0, batch.successor), value[:num_rows]
         advantage = gae(
@@ -340,14 +295,6 @@ class MappoLearner:
         }
         return self._columns.pack(parts)
 
-    def _scaled_reward(self, batch: RolloutBatch) -> Tensor:
-        """Rewards divided by the running deviation of discounted returns, which ends and cuts end."""
-        zero = torch.zeros_like(batch.reward)
-        ends = (batch.reward, zero, zero, batch.terminated, batch.cut, batch.successor)
-        played = gae(*ends, self.discount, 1.0)
-        self._return_scale.observe(played.unsqueeze(-1), batch.value_mask)
-        return batch.reward / self._return_scale.variance.sqrt().clamp_min(1e-6)
-
     def _step(self, mini_batch: MiniBatch) -> None:
         """One gradient step of all actors and critics."""
         config, columns, samples = self.config, self._columns, mini_batch.samples
@@ -377,11 +324,10 @@ class MappoLearner:
         action, advantage = samples[:, columns.action], samples[:, columns.advantage]
         roles = range(len(spec.roles))
         distributions = [self.actor.distribution(joint, spec, allowed, i, recurrence) for i in roles]
-        log_prob = _concatenated(
-            [distributions[i].log_prob(spec.role_action(action, i)) for i in roles], dim=1
-        )
+        log_probs = [distributions[i].log_prob(spec.role_action(action, i)) for i in roles]
+        log_prob = log_probs[0] if len(log_probs) == 1 else torch.cat(log_probs, 1)
         change = log_ratio(log_prob, samples[:, columns.log_prob])
-        kl_weight = self._kl_weight if self.config.kl_penalty > 0.0 else None
+        kl_weight = self._kl_penalty.weight if self.config.kl_penalty > 0.0 else None
         of_log_prob = surrogate_gradient(change, advantage, self._scheduled["epsilon"], kl_weight).mul_(
             weight
         )
@@ -414,16 +360,6 @@ class MappoLearner:
         mask = torch.cat([step.mask for step in self._policy_steps])
         return masked_mean(divergence(change), mask, (0, 1))
 
-    def _adapt_kl_weight(self) -> None:
-        """Twice the penalty where the policy moved too far, half of it where not far enough.
-
-        Source: Schulman et al. 2017, section 4, https://arxiv.org/abs/1707.06347
-        """
-        moved, target = self._divergence(), self.config.target_kl
-        doubled = torch.where(moved > target * _KL_NEAR, self._kl_weight * 2.0, self._kl_weight)
-        changed = torch.where(moved < target / _KL_NEAR, self._kl_weight * 0.5, doubled)
-        self._kl_weight.copy_(changed.clamp_(*_KL_WEIGHT_RANGE))
-
     def _critic_norm_per_slot(self) -> Tensor:
         norms = self._critic_norms
         if len(norms) == 1:
@@ -445,7 +381,8 @@ class MappoLearner:
             ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
         """
         self._state.load(saved, self._tensors())
-        self._use_normalisers()
+        self._input.loaded()
+        self._collecting.loaded()
 
     def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
@@ -460,34 +397,22 @@ class MappoLearner:
         self._state.load_tensors(
             saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n}
         )
-        self._use_normalisers()
-
-    def _use_normalisers(self) -> None:
-        for normaliser in [*self._normalisers, *self._collecting]:
-            normaliser.loaded()
+        self._input.loaded()
+        self._collecting.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {
             "actor": state.numbered(net.tensors() for net in self.actor.nets),
             "critic": state.numbered(net.tensors() for net in self.critic.nets),
             "critic_normaliser": self._values.tensors(),
-            "normaliser": state.numbered(n.tensors() for n in self._normalisers),
-            "collecting_normaliser": state.numbered(n.tensors() for n in self._collecting),
+            "normaliser": self._input.tensors(),
+            "collecting_normaliser": self._collecting.tensors(),
         }
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {
             "actor_optimiser": self._actor_optimiser.tensors(),
             "critic_optimiser": self._critic_optimiser.tensors(),
-            "kl": {"weight": self._kl_weight},
-            "return_scale": self._return_scale.tensors(),
+            "kl": self._kl_penalty.tensors(),
+            "return_scale": self._reward_scale.tensors(),
         }
-
-
-def _obs_sizes(spec: GroupSpec) -> list[int]:
-    """Width of every slot's observation."""
-    return [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
-
-
-def _concatenated(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)

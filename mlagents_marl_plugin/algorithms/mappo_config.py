@@ -18,7 +18,7 @@ from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.rewards import RewardSharing
-from mlagents_marl_plugin.core.schedules import Schedule
+from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
 
@@ -188,6 +188,26 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
         for field in ("learning_rate_factor", "epsilon_factor", "beta_factor"):
             rules[field] = fraction(field, getattr(self, field), "1 leaves it as it is")
         return rules
+
+    def scheduled(self, step_fraction: float, episodes: int) -> dict[str, float]:
+        """What all schedules have come to, by the name of the setting; ``std`` if it is annealed.
+
+        Args:
+            step_fraction, episodes: see `OnPolicyLearner.set_progress`.
+        """
+        rate = (self.learning_rate_schedule, self.learning_rate_factor, self.learning_rate_floor)
+        numbers = {
+            "learning_rate": FallingNumber(self.learning_rate, *rate),
+            "critic_learning_rate": FallingNumber(self.critic_learning_rate, *rate),
+            "epsilon": FallingNumber(
+                self.epsilon, self.epsilon_schedule, self.epsilon_factor, self.epsilon_floor
+            ),
+            "beta": FallingNumber(self.beta, self.beta_schedule, self.beta_factor, self.beta_floor),
+        }
+        now = {name: number.at(step_fraction, episodes) for name, number in numbers.items()}
+        if self.std_type is StdType.ANNEALED:
+            now["std"] = self.initial_std + (self.final_std - self.initial_std) * step_fraction
+        return now
 
 
 @attrs.define(slots=False)

@@ -37,11 +37,17 @@ class JointInput:
 
     def __call__(self, obs: Tensor, action: Tensor, agent_mask: Tensor) -> Tensor:
         """Joint observation [B, joint], normalised, and joint action, side by side; 0 where absent."""
-        joint = torch.cat([obs, action], 1)
+        return self._normalised(torch.cat([obs, action], 1), agent_mask)
+
+    def observations(self, obs: Tensor, agent_mask: Tensor) -> Tensor:
+        """The joint observation alone [B, joint], as above."""
+        return self._normalised(obs.clone(), agent_mask)
+
+    def _normalised(self, joint: Tensor, agent_mask: Tensor) -> Tensor:
         for i, normaliser in enumerate(self.normalisers):
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
-        absent = (agent_mask == 0).index_select(1, self._slot_of_column)  # [B, N] -> [B, I]
+        absent = (agent_mask == 0).index_select(1, self._slot_of_column[: joint.shape[1]])  # [B, N] -> [B, I]
         return joint.masked_fill_(absent, 0.0)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.on_policy_samples import SampleColumns, micro_batches, mini_batch_stops
-from mlagents_marl_plugin.core.sequences import Pieces, Recurrence
+from mlagents_marl_plugin.core.sequences import Chains, Pieces, Recurrence
+from mlagents_marl_plugin.core.types import RolloutBatch
 
 
 class MiniBatch(NamedTuple):
@@ -62,6 +63,20 @@ class Remembered(NamedTuple):
     of_actor: Tensor  # [R, N, M], before each row, as it was played
     held: Tensor | None  # [R, N] 0/1, 1 = the agent did not decide in this row; None: all did in all
     of_critic: Tensor | None  # [R or more, U, M], before each row; None: the critic has no memory
+
+
+def remembered(batch: RolloutBatch, of_critic: Tensor | None) -> Remembered:
+    """What was remembered in play; ``of_critic`` as in `Remembered`."""
+    assert batch.memory is not None
+    held = (batch.acted == 0).to(batch.reward.dtype)
+    return Remembered(batch.memory, held if bool(held.any()) else None, of_critic)
+
+
+def played_sequences(batch: RolloutBatch, length: int, burn_in: int) -> Pieces:
+    """The rows of a rollout in sequences of ``length`` steps at most, which no cut goes through."""
+    num_rows = len(batch.reward)
+    going_on = batch.successor.cpu().masked_fill(batch.cut.cpu() > 0, num_rows)
+    return Chains(going_on, num_rows).pieces(length, burn_in)
 
 
 class SequenceBatches:

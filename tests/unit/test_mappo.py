@@ -430,7 +430,7 @@ def test_reward_scaling_makes_the_scale_of_rewards_irrelevant() -> None:
     batch, found = random_rollout(one_role()), []
     for factor in (1.0, 1000.0):
         learner = make(one_role(), MappoConfig(reward_scaling=True))
-        found.append(learner._scaled_reward(batch._replace(reward=batch.reward * factor)))
+        found.append(learner._reward_scale(batch._replace(reward=batch.reward * factor)))
     assert torch.allclose(*found, rtol=1e-4)
     ratio = batch.reward / found[0]
     assert torch.allclose(ratio, ratio[0, 0])

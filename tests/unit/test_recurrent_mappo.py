@@ -108,10 +108,10 @@ def test_critics_remember_a_lane_from_rollout_to_rollout(critic: dict[str, Any])
     lanes, said = Lanes(other), list[Tensor]()
     for _ in range(2):
         part = lanes.play(8)
-        said.append(other._said_in_turn(part, part.obs, part.successor)[0][: len(part.action)])
-    expected = one._said_in_turn(whole, whole.obs, whole.successor)[0][: len(whole.action)]
+        said.append(other._rollout_values(part, part.obs)[0][: len(part.action)])
+    expected = one._rollout_values(whole, whole.obs)[0][: len(whole.action)]
     torch.testing.assert_close(torch.cat(said), expected)
-    fresh = make(spec, **critic)._said_in_turn(part, part.obs, part.successor)[0][: len(part.action)]
+    fresh = make(spec, **critic)._rollout_values(part, part.obs)[0][: len(part.action)]
     assert (fresh - said[1]).abs().max() > 1e-3
 
 
@@ -119,7 +119,7 @@ def test_a_critic_without_a_memory_sees_one_step_at_a_time() -> None:
     spec = one_role(2, HYBRID)
     learner = make(spec, recurrent_critic=False)
     batch = Lanes(learner).play(8)
-    said, memory = learner._said_in_turn(batch, batch.obs, batch.successor)
+    said, memory = learner._rollout_values(batch, batch.obs)
     assert memory is None and torch.equal(said, learner.critic(batch.obs))
     learner.update(batch)
     assert learner.is_finite()

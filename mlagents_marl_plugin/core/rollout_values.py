@@ -1,0 +1,48 @@
+"""What a critic says of everything in a rollout, at once, before anything is learnt from it."""
+
+import torch
+from torch import Tensor
+
+from mlagents_marl_plugin.core.chain_values import LaneMemories, chain_values
+from mlagents_marl_plugin.core.on_policy_samples import micro_batches
+from mlagents_marl_plugin.core.sequences import Chains
+from mlagents_marl_plugin.core.types import RolloutBatch
+from mlagents_marl_plugin.core.value_critics import ValueCritic
+
+
+class RolloutValues:
+    """Reads rows as they come, or lane by lane where the critic has a memory."""
+
+    def __init__(self, critic: ValueCritic, has_memory: bool, micro_batch_size: int) -> None:
+        """
+        Args:
+            has_memory: whether the critic remembers; what it does is kept from rollout to rollout.
+            micro_batch_size: agent steps computed at once, 0 = all.
+        """
+        self._critic = critic
+        self._has_memory = has_memory
+        self._micro_batch_size = micro_batch_size
+        self._lane_memories = LaneMemories(critic)
+
+    def __call__(self, batch: RolloutBatch, joint: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Values [R + E, N] in the units that the critic learns, and what it remembered before each row [R + E, U, M].
+
+        Args:
+            joint: [R + E, joint], normalised.
+        """
+        if self._has_memory:
+            return self._in_turn(batch, joint)
+        pieces = micro_batches(joint, batch.reward.shape[1], self._micro_batch_size)
+        said = [self._critic(piece) for piece in pieces]
+        return said[0] if len(said) == 1 else torch.cat(said), None
+
+    def _in_turn(self, batch: RolloutBatch, joint: Tensor) -> tuple[Tensor, Tensor]:
+        assert batch.number is not None
+        successor, (num_rows, num_slots) = batch.successor.cpu(), batch.reward.shape
+        # What is seen behind a cut belongs to what was before it, but a row that was acted in begins anew.
+        begins_anew = (batch.cut.cpu() > 0) & (successor < num_rows)
+        chains = Chains(successor.masked_fill(begins_anew, len(joint)), len(joint)).whole()
+        first = self._lane_memories.of(batch.number)
+        said, before = chain_values(self._critic, joint, chains, first, self._micro_batch_size // num_slots)
+        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:])
+        return said, before
