@@ -26,11 +26,13 @@ from mlagents_marl_plugin.algorithms.mappo_config import (
 )
 from mlagents_marl_plugin.core import state
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
+from mlagents_marl_plugin.core.encoded_critics import create_value_critic
 from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.kl_penalty import KlPenalty
 from mlagents_marl_plugin.core.learner_state import LearnerState
-from mlagents_marl_plugin.core.losses import clip_gradient_, masked_mean
+from mlagents_marl_plugin.core.learnt import clip_gradients_
+from mlagents_marl_plugin.core.losses import masked_mean
 from mlagents_marl_plugin.core.mini_batches import (
     MiniBatch,
     RowBatches,
@@ -66,13 +68,6 @@ from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
-from mlagents_marl_plugin.core.value_critics import (
-    IndependentValueCritic,
-    JointCritic,
-    OwnViewCritic,
-    ValueCritic,
-    ValueOutput,
-)
 from mlagents_marl_plugin.core.value_normalisation import ValueNormaliser
 
 __all__ = [
@@ -146,12 +141,22 @@ class MappoLearner:
             0 if memory is None else memory.size,
         )
         critic_memory = memory.size if memory is not None and config.recurrent_critic else 0
-        self.critic = self._new_critic(hidden, weights, critic_memory)
+        self.critic = create_value_critic(
+            spec,
+            config.value_output if config.centralised_critic else None,
+            config.share_critic,
+            hidden,
+            config.layer_normalisation,
+            Initialisation(config.orthogonal_initialisation, _CRITIC_GAIN),
+            self.device,
+            weights,
+            critic_memory,
+        )
         self._rollout_values = RolloutValues(self.critic, critic_memory > 0, config.micro_batch_size)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
         self._reward_scale = RewardScale(discount, self.device)
-        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
-        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._actor_optimiser = StackedAdam(self.actor.learnt, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.learnt, config.critic_learning_rate)
         self._kl_penalty = KlPenalty(config.kl_penalty, config.target_kl, self.device)
         self._played: Played | None = None
         self._policy_steps: list[PolicyStep] = []
@@ -163,16 +168,6 @@ class MappoLearner:
         self._columns = SampleColumns.of(spec)
         self._may_stop_early = config.target_kl > 0.0 and config.kl_penalty == 0.0
         self.set_progress(0.0, 0)
-
-    def _new_critic(self, hidden: tuple[int, ...], weights: torch.Generator, memory_size: int) -> ValueCritic:
-        config = self.config
-        initialisation = Initialisation(config.orthogonal_initialisation, _CRITIC_GAIN)
-        rest = (hidden, config.layer_normalisation, initialisation, self.device, weights, memory_size)
-        if not config.centralised_critic:
-            return IndependentValueCritic.create(self.spec, config.share_critic, *rest)
-        if config.value_output is ValueOutput.OWN_VIEW:
-            return OwnViewCritic.create(self.spec, config.share_critic, *rest)
-        return JointCritic.create(self.spec, config.value_output is ValueOutput.PER_AGENT, *rest)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once.
@@ -305,14 +300,14 @@ class MappoLearner:
             self.spec, samples[:, columns.value_mask], config.share_critic, one_network
         )
         pieces = [tensor.split(mini_batch.sizes) for tensor in (samples, actor_weight, value_weight)]
-        total = GradientSum([*self.actor.nets, *self.critic.nets], len(pieces[0]))
+        total = GradientSum([*self.actor.learnt, *self.critic.learnt], len(pieces[0]))
         in_turn = (mini_batch.of_actor, mini_batch.of_critic)
         for piece, actor_weight, value_weight, of_actor, of_critic in zip(*pieces, *in_turn, strict=True):
             self._actor_gradient(piece, actor_weight, of_actor)
             self._critic_gradient(piece, value_weight, of_critic)
             total.add()
-        self._actor_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.actor.nets]
-        self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
+        self._actor_norms = clip_gradients_(self.actor, config.max_gradient_norm)
+        self._critic_norms = clip_gradients_(self.critic, config.max_gradient_norm)
         self._actor_optimiser.step()
         self._critic_optimiser.step()
         self.actor.bound_std()
@@ -368,7 +363,8 @@ class MappoLearner:
 
     def is_finite(self) -> bool:
         """Whether all weights of actors and critics are finite. Waits for the device."""
-        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self.actor.nets)
+        learnt = [*self.critic.learnt, *self.actor.learnt]
+        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
@@ -402,8 +398,8 @@ class MappoLearner:
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {
-            "actor": state.numbered(net.tensors() for net in self.actor.nets),
-            "critic": state.numbered(net.tensors() for net in self.critic.nets),
+            "actor": state.numbered(net.tensors() for net in self.actor.learnt),
+            "critic": state.numbered(net.tensors() for net in self.critic.learnt),
             "critic_normaliser": self._values.tensors(),
             "normaliser": self._input.tensors(),
             "collecting_normaliser": self._collecting.tensors(),

@@ -22,7 +22,7 @@ class JointInput:
         """
         self.spec = spec
         self.normalisers = [
-            RunningNormaliser(role.obs_size, clip, device) if normalize else None for role in spec.roles
+            RunningNormaliser.of(role, clip, device) if normalize else None for role in spec.roles
         ]
         columns = [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
         columns += [size for role in spec.roles for size in [role.action.size] * role.num_slots]

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlagents_marl_plugin.core.encoders import SensorNetwork, StackedEncoder, create_encoder
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.plain_network import plain_network
 from mlagents_marl_plugin.core.plain_recurrent import plain_recurrent
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, input_gradient
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
 
@@ -82,12 +84,19 @@ class RoleActor:
     """
 
     def __init__(
-        self, role: RoleSpec, sharing: Sharing, net: Stack, normaliser: RunningNormaliser | None
+        self,
+        role: RoleSpec,
+        sharing: Sharing,
+        net: Stack,
+        normaliser: RunningNormaliser | None,
+        encoder: StackedEncoder | None = None,
     ) -> None:
         self.role = role
         self.sharing = sharing
         self.net = net
         self.normaliser = normaliser
+        self.encoder = encoder
+        self.input_size = role.actor_size if encoder is None else encoder.num_features
 
     def __call__(
         self, obs: Tensor, row_weight: Tensor | None = None, recurrence: Recurrence | None = None
@@ -99,7 +108,11 @@ class RoleActor:
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
             recurrence: how the rows follow each other, for networks with a memory; N units.
         """
-        rows = self.sharing.network_rows(self.sharing.with_id(self.role.actor_obs(obs)))
+        inputs = self.role.actor_obs(obs)
+        if self.encoder is not None:
+            features = self.encoder(self.sharing.network_rows(inputs))
+            inputs = self.sharing.slot_rows(features, self.role.num_slots)
+        rows = self.sharing.network_rows(self.sharing.with_id(inputs))
         if isinstance(self.net, StackedRecurrent):
             assert recurrence is not None
             raw = unrolled(self.net, self.sharing, rows, recurrence)
@@ -109,7 +122,9 @@ class RoleActor:
 
     def backward(self, gradient: Tensor) -> None:
         """Differentiate the last call, given the loss's gradient by its result [B, N, P]."""
-        self.net.backward(self.sharing.network_rows(gradient))
+        of_first = self.net.backward(self.sharing.network_rows(gradient))
+        if self.encoder is not None:
+            self.encoder.backward(input_gradient(self.net, of_first, self.input_size))
 
     @torch.no_grad()
     def forward_rows(self, obs: Tensor, slot: Tensor) -> Tensor:
@@ -144,6 +159,8 @@ class RoleActor:
         if len(obs) == 0:
             return obs.new_empty(0, self.net.shape.num_outputs), memory
         obs = self.role.actor_obs(obs)
+        if self.encoder is not None and self.sharing is not Sharing.SEPARATE:
+            obs = self.encoder(obs.unsqueeze(0)).squeeze(0)
         if self.sharing is Sharing.SHARED:
             return _at(self._step(obs.unsqueeze(0), memory.unsqueeze(0)), 0)
         slot_is = F.one_hot(slot, self.role.num_slots)  # [R, N]
@@ -156,6 +173,8 @@ class RoleActor:
         by_slot = torch.zeros(*shape, obs.shape[-1], device=obs.device)
         remembered = torch.zeros(*shape, memory.shape[-1], device=obs.device)
         by_slot[slot, position], remembered[slot, position] = obs, memory
+        if self.encoder is not None:
+            by_slot = self.encoder(by_slot)
         return _at(self._step(by_slot, remembered), (slot, position))
 
     def _step(self, rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,19 +185,32 @@ class RoleActor:
         return self.net(rows, memory, (num_rows,)), self.net.memories[:, num_rows:]
 
     def slot_module(self, slot: int) -> nn.Module:
-        """One slot's actor as plain torch layers with everything baked in, for export: [B, O] -> [B, P]."""
+        """One slot's actor as plain torch layers with everything baked in, for export: [B, O] -> [B, P].
+
+        With an encoder it reads a list of the observations, [B, *shape] each, see `SensorNetwork`.
+        """
         role, front = self.role, list[nn.Module]()
-        if role.state_size:
+        if role.state_size and self.encoder is None:
             front.append(_ActorObservation(role))
-        if self.normaliser is not None:
+        if self.normaliser is not None and self.encoder is None:
             front.append(self.normaliser.module(role.actor_obs))
-        id_input = role.actor_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
+        id_input = self.input_size + slot if self.sharing is Sharing.SHARED_WITH_ID else None
         k = slot if self.sharing is Sharing.SEPARATE else 0
+        net: nn.Module
         if isinstance(self.net, StackedRecurrent):
-            remembering = plain_recurrent(self.net, k, role.actor_size, id_input)
-            remembering.before = nn.Sequential(*front, *remembering.before)
-            return remembering
-        return nn.Sequential(*front, *plain_network(self.net, k, role.actor_size, id_input))
+            net = plain_recurrent(self.net, k, self.input_size, id_input)
+            net.before = nn.Sequential(*front, *net.before)
+        else:
+            net = nn.Sequential(*front, *plain_network(self.net, k, self.input_size, id_input))
+        if self.encoder is None:
+            return net
+        normalisers = {
+            i: nn.Identity()
+            if self.normaliser is None
+            else self.normaliser.sensor_module(role.sensor_places[i])
+            for i in role.actor_sensors
+        }
+        return SensorNetwork(normalisers, self.encoder.module(k), net)
 
 
 class _ActorObservation(nn.Module):
@@ -212,16 +244,27 @@ class DecentralisedActor:
         """New actors; ``normalisers`` has one per role, or None for none."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
-            num_inputs = role.actor_size + sharing.id_size(role.num_slots)
+            num_networks = sharing.num_networks(role.num_slots)
+            encoder = create_encoder(role, role.actor_sensors, num_networks, device, generator)
+            num_inputs = num_actor_inputs(role, sharing, encoder)
             shape = MlpShape(num_inputs, hidden, role.action.size, normalisation)
-            net = StackedMlp.create(shape, sharing.num_networks(role.num_slots), device, generator)
-            roles.append(RoleActor(role, sharing, net, normaliser))
+            net = StackedMlp.create(shape, num_networks, device, generator)
+            roles.append(RoleActor(role, sharing, net, normaliser, encoder))
         return cls(roles)
 
     def target_copy(self) -> "DecentralisedActor":
         """A copy with its own weights that uses the same normalisers and scratch memory."""
         return DecentralisedActor(
-            [RoleActor(r.role, r.sharing, r.net.target_copy(), r.normaliser) for r in self.roles]
+            [
+                RoleActor(
+                    r.role,
+                    r.sharing,
+                    r.net.target_copy(),
+                    r.normaliser,
+                    None if r.encoder is None else r.encoder.target_copy(),
+                )
+                for r in self.roles
+            ]
         )
 
     def acting_copy(self, device: torch.device) -> "DecentralisedActor":
@@ -233,6 +276,7 @@ class DecentralisedActor:
                     r.sharing,
                     r.net.acting_copy(device),
                     None if r.normaliser is None else r.normaliser.copy(device),
+                    None if r.encoder is None else r.encoder.acting_copy(device),
                 )
                 for r in self.roles
             ]
@@ -245,6 +289,8 @@ class DecentralisedActor:
             mine.net.statistics.copy_(its.net.statistics)
             if mine.normaliser is not None and its.normaliser is not None:
                 mine.normaliser.copy_from(its.normaliser)
+            if mine.encoder is not None and its.encoder is not None:
+                mine.encoder.copy_weights(its.encoder)
 
     def __call__(self, joint: Tensor, spec: GroupSpec, row_weight: Tensor | None = None) -> list[Tensor]:
         """Raw outputs of everybody, per role [B, N_role, P].
@@ -276,6 +322,17 @@ class DecentralisedActor:
     def nets(self) -> list[Stack]:
         """A stack per role."""
         return [role.net for role in self.roles]
+
+    @property
+    def learnt(self) -> list[Network]:
+        """See `core.learnt`."""
+        return [*self.nets, *(role.encoder for role in self.roles if role.encoder is not None)]
+
+
+def num_actor_inputs(role: RoleSpec, sharing: Sharing, encoder: StackedEncoder | None) -> int:
+    """What an actor's stack reads: observations or their features, and an id."""
+    num_features = role.actor_size if encoder is None else encoder.num_features
+    return num_features + sharing.id_size(role.num_slots)
 
 
 def _at(results: tuple[Tensor, Tensor], index: Any) -> tuple[Tensor, Tensor]:

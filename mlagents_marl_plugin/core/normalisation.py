@@ -1,9 +1,12 @@
 """Running normalisation of observations: to mean 0 and deviation 1, then clipped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
+
+from mlagents_marl_plugin.core.types import RoleSpec
 
 # Added to the variance: an input that never moved has deviation 0.001, so that a first small move stays
 # moderate.
@@ -16,19 +19,33 @@ class RunningNormaliser:
     One serves all slots of a role. Until something was seen it only clips.
     """
 
-    def __init__(self, size: int, clip: float, device: torch.device) -> None:
+    def __init__(
+        self, size: int, clip: float, device: torch.device, columns: Sequence[slice] | None = None
+    ) -> None:
         """
         Args:
-            size: number of inputs.
+            size: number of inputs that are normalised.
             clip: largest absolute value that comes out, above 0, in standard deviations.
             device: where the state lives.
+            columns: where they stand among an agent's observations, the others are left as they are; None: they are
+                all of them.
         """
         self.clip = clip
+        self._columns = columns
         # A whole number: a float32 count would stand still after 16.7 million rows.
         self.count = torch.zeros((), dtype=torch.int64, device=device)
         self.mean = torch.zeros(size, device=device)
         self.variance = torch.ones(size, device=device)
         self._inverse_std = torch.ones(size, device=device)
+
+    @classmethod
+    def of(cls, role: RoleSpec, clip: float, device: torch.device) -> "RunningNormaliser":
+        """One for a role's observations: vectors only, where others are encoded."""
+        if role.encoder is None:
+            return cls(role.obs_size, clip, device)
+        places = zip(role.sensor_places, role.observation_shapes, strict=True)
+        columns = [place for place, shape in places if len(shape) == 1]
+        return cls(sum(place.stop - place.start for place in columns), clip, device, columns)
 
     def observe(self, obs: Tensor, mask: Tensor) -> None:
         """Take new rows into account.
@@ -39,6 +56,8 @@ class RunningNormaliser:
 
         Source: Chan et al. 1979, the pairwise update of mean and variance.
         """
+        if self._columns is not None:
+            obs = torch.cat([obs[..., :0], *(obs[..., place] for place in self._columns)], -1)
         weight = mask.unsqueeze(-1).to(obs.dtype)  # [..., 1]
         rows = tuple(range(obs.dim() - 1))
         num_new = weight.sum()
@@ -55,15 +74,27 @@ class RunningNormaliser:
 
     def normalise_(self, obs: Tensor) -> Tensor:
         """Normalise observations [..., O] in place."""
-        return obs.sub_(self.mean).mul_(self._inverse_std).clamp_(-self.clip, self.clip)
+        if self._columns is None:
+            return obs.sub_(self.mean).mul_(self._inverse_std).clamp_(-self.clip, self.clip)
+        for place, own in self._places():
+            part = obs[..., place]
+            part.sub_(self.mean[own]).mul_(self._inverse_std[own]).clamp_(-self.clip, self.clip)
+        return obs
 
     def module(self, part: Callable[[Tensor], Tensor] = torch.clone) -> nn.Module:
         """The map as it is now, with the numbers baked in, for export; ``part`` of the inputs [O] -> [P]."""
         return _FrozenNormaliser(part(self.mean).clone(), part(self._inverse_std).clone(), self.clip)
 
+    def sensor_module(self, place: slice) -> nn.Module:
+        """The map for the observation that stands there, for export; nothing changes where it is not normalised."""
+        for known, own in self._places():
+            if known == place:
+                return self.module(itemgetter(own))
+        return nn.Identity()
+
     def copy(self, device: torch.device) -> "RunningNormaliser":
         """A copy on another device."""
-        twin = RunningNormaliser(len(self.mean), self.clip, device)
+        twin = RunningNormaliser(len(self.mean), self.clip, device, self._columns)
         twin.copy_from(self)
         return twin
 
@@ -81,6 +112,14 @@ class RunningNormaliser:
     def loaded(self) -> None:
         """To be called after the tensors of `tensors` were overwritten."""
         self._refresh()
+
+    def _places(self) -> Iterator[tuple[slice, slice]]:
+        """Of each vector, where it stands among the observations and where in ``mean`` and ``variance``."""
+        start = 0
+        for place in self._columns or ():
+            stop = start + place.stop - place.start
+            yield place, slice(start, stop)
+            start = stop
 
     def _refresh(self) -> None:
         torch.rsqrt(self.variance + _EPSILON, out=self._inverse_std)

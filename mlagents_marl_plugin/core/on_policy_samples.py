@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.losses import masked_mean
-from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -72,7 +72,7 @@ def micro_batches(rows: Tensor, num_slots: int, size: int) -> Sequence[Tensor]:
 class GradientSum:
     """The gradient of a mini-batch that is computed in several pieces."""
 
-    def __init__(self, nets: Sequence[Stack], num_pieces: int) -> None:
+    def __init__(self, nets: Sequence[Network], num_pieces: int) -> None:
         self._nets = nets
         self._missing = num_pieces
         self._totals: list[Tensor] = []

@@ -195,11 +195,14 @@ class StackedRecurrent:
         return self._last.memories
 
     @torch.no_grad()
-    def backward(self, gradient: Tensor) -> None:
+    def backward(self, gradient: Tensor) -> Tensor:
         """Differentiate the last pass through all its steps: fills ``self.gradient``.
 
         Args:
             gradient: [K, R, out] of a loss by the outputs.
+
+        Returns:
+            [K, R, H], the loss's gradient by the first layer's product, see `StackedMlp.backward`.
 
         Raises:
             RuntimeError: if there was another pass since, or this one was differentiated before.
@@ -217,7 +220,7 @@ class StackedRecurrent:
         torch.bmm(last.gates[..., : 2 * size].transpose(1, 2), remembered, out=of_weight[:, : 2 * size])
         torch.bmm(last.product.transpose(1, 2), remembered, out=of_weight[:, 2 * size :])
         torch.sum(last.product, 1, out=self._gradient_parts["memory.bias"])
-        self.before.backward(last.gates)
+        return self.before.backward(last.gates)
 
     def _through_time(self, last: _Pass, of_memories: Tensor) -> None:
         """Replace gates and products by their gradients, from the last step to the first.
@@ -262,6 +265,11 @@ def _before_each_row(last: _Pass) -> Tensor:
 
 
 Stack = StackedMlp | StackedRecurrent
+
+
+def input_gradient(net: Stack, of_first: Tensor, num_inputs: int) -> Tensor:
+    """A loss's gradient [K, R, num_inputs] by the first inputs, of what ``net.backward`` returned."""
+    return torch.bmm(of_first, net.part("0.weight")[:, :, :num_inputs])
 
 
 def create_stack(

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
+from mlagents_marl_plugin.core.encoders import create_encoder
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
-from mlagents_marl_plugin.core.networks import DecentralisedActor, RoleActor, Sharing
+from mlagents_marl_plugin.core.networks import DecentralisedActor, RoleActor, Sharing, num_actor_inputs
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.policy_module import PolicyModule, RecurrentPolicyModule
 from mlagents_marl_plugin.core.sequences import Recurrence
@@ -46,12 +48,13 @@ class StochasticActor:
         """New actors; ``normalisers`` has one per role, or None for none; ``memory_size`` 0 = without a memory."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
-            num_inputs = role.actor_size + sharing.id_size(role.num_slots)
+            num_networks = sharing.num_networks(role.num_slots)
+            encoder = create_encoder(role, role.actor_sensors, num_networks, device, generator)
+            num_inputs = num_actor_inputs(role, sharing, encoder)
             num_outputs, num_free = head.num_outputs(role.action), head.num_free(role.action)
             shape = MlpShape(num_inputs, hidden, num_outputs, normalisation, num_free)
-            num_networks = sharing.num_networks(role.num_slots)
             net = create_stack(shape, memory_size, num_networks, device, generator, initialisation)
-            roles.append(RoleActor(role, sharing, net, normaliser))
+            roles.append(RoleActor(role, sharing, net, normaliser, encoder))
         actor = cls(DecentralisedActor(roles), head)
         actor._set_initial_std(spec)
         return actor
@@ -195,6 +198,11 @@ class StochasticActor:
     def nets(self) -> list[Stack]:
         """A stack per role."""
         return self.networks.nets
+
+    @property
+    def learnt(self) -> list[Network]:
+        """See `core.learnt`."""
+        return self.networks.learnt
 
     def _free(self, role: int) -> Tensor | None:
         """Log-deviations as slots have them, [1 or N, C]."""

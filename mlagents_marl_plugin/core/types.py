@@ -10,13 +10,15 @@ one matrix product reads it: the joint observation of two roles ``a`` (2 slots) 
 ``[a0 | a1 | b0]``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, pairwise
 from math import prod
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class RoleSpec:
     observation_shapes: tuple[tuple[int, ...], ...]
     action: ActionLayout
     state_sensor: int | None = None  # which observation is the state; None: none
+    # Makes features of some of the observations, given by number: a new module [R, *shape] each -> [R, F], drawn by
+    # torch's default generator; None where all are vectors that networks read as they are.
+    encoder: Callable[[tuple[int, ...]], nn.Module] | None = field(default=None, compare=False)
 
     @cached_property
     def obs_size(self) -> int:
@@ -78,6 +83,12 @@ class RoleSpec:
     def actor_sensors(self) -> tuple[int, ...]:
         """Numbers of the observations that an actor reads."""
         return tuple(i for i in range(len(self.observation_shapes)) if i != self.state_sensor)
+
+    @property
+    def sensor_places(self) -> list[slice]:
+        """Where each observation stands in an agent's row."""
+        stops = list(accumulate((prod(shape) for shape in self.observation_shapes), initial=0))
+        return [slice(start, stop) for start, stop in pairwise(stops)]
 
     def actor_obs(self, obs: Tensor) -> Tensor:
         """What an actor reads of an agent's observations, [..., O] -> [..., actor_size]; a view where it can be."""

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.critics import own_first_columns, role_of_slots
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import Sharing, unrolled
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack, input_gradient
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -54,6 +55,17 @@ class ValueCritic(Protocol):
     def backward(self, gradient: Tensor) -> None:
         """Differentiate the last call, given the loss's gradient by its result [B, N]."""
 
+    @property
+    def learnt(self) -> Sequence[Network]:
+        """See `core.learnt`."""
+
+
+class FeatureCritic(ValueCritic, Protocol):
+    """One that others may stand in front of."""
+
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        """As `backward`; returns the loss's gradient [B, joint] by what the critic read."""
+
 
 class OwnViewCritic:
     """A value per slot from what everybody sees; a shared network sees each slot's side in turn, itself first."""
@@ -62,6 +74,7 @@ class OwnViewCritic:
         self.spec = spec
         self.sharing = sharing
         self.nets = [net]
+        self.learnt: Sequence[Network] = self.nets
         self.memory_shape = (spec.num_slots, _memory_size(net))
         device, num_slots = net.parameters.device, spec.num_slots
         separate = sharing is Sharing.SEPARATE
@@ -111,6 +124,16 @@ class OwnViewCritic:
     def backward(self, gradient: Tensor) -> None:
         self.nets[0].backward(self.sharing.network_rows(gradient.unsqueeze(-1)))
 
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        net, width = self.nets[0], self._own_first.shape[1]
+        of_first = net.backward(self.sharing.network_rows(gradient.unsqueeze(-1)))
+        of_rows = input_gradient(net, of_first, width)
+        if self.sharing is Sharing.SEPARATE:
+            return of_rows.sum(0)
+        of_views = self.sharing.slot_rows(of_rows, self.spec.num_slots)  # [B, N, joint]
+        back = self._own_first.argsort(1).expand(len(of_views), -1, -1)
+        return of_views.gather(2, back).sum(1)
+
 
 class JointCritic:
     """One network that reads the joint observation once: an output per slot, or one for the whole group."""
@@ -118,6 +141,7 @@ class JointCritic:
     def __init__(self, spec: GroupSpec, net: Stack) -> None:
         self.spec = spec
         self.nets = [net]
+        self.learnt: Sequence[Network] = self.nets
         self.memory_shape = (1, _memory_size(net))
         device, num_outputs = net.parameters.device, net.shape.num_outputs
         self.slots_of_outputs = [torch.arange(num_outputs, device=device).view(1, -1)]
@@ -148,9 +172,15 @@ class JointCritic:
         return _memories(self.nets[0]).transpose(0, 1)
 
     def backward(self, gradient: Tensor) -> None:
+        self._of_first(gradient)
+
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        return input_gradient(self.nets[0], self._of_first(gradient), self.spec.obs_size).squeeze(0)
+
+    def _of_first(self, gradient: Tensor) -> Tensor:
         if self.nets[0].shape.num_outputs < self.spec.num_slots:
             gradient = gradient.sum(-1, keepdim=True)
-        self.nets[0].backward(gradient.unsqueeze(0))
+        return self.nets[0].backward(gradient.unsqueeze(0))
 
 
 class IndependentValueCritic:
@@ -160,6 +190,7 @@ class IndependentValueCritic:
         self.spec = spec
         self.sharing = sharing
         self.nets = list(nets)
+        self.learnt: Sequence[Network] = self.nets
         self.memory_shape = (spec.num_slots, _memory_size(self.nets[0]))
         device = self.nets[0].parameters.device
         self.slots_of_outputs, pools = [], []
@@ -210,6 +241,15 @@ class IndependentValueCritic:
     def backward(self, gradient: Tensor) -> None:
         for i, net in enumerate(self.nets):
             net.backward(self.sharing.network_rows(gradient[:, self.spec.slots(i)].unsqueeze(-1)))
+
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        parts = []
+        for i, (net, role) in enumerate(zip(self.nets, self.spec.roles, strict=True)):
+            of_role = gradient[:, self.spec.slots(i)].unsqueeze(-1)
+            of_first = net.backward(self.sharing.network_rows(of_role))
+            of_rows = input_gradient(net, of_first, role.obs_size)
+            parts.append(self.sharing.slot_rows(of_rows, role.num_slots).flatten(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _ones(num_slots: int, device: torch.device) -> Tensor:
