@@ -40,7 +40,7 @@ class Acting(Protocol):
         Args:
             obs: [R, O] as observed.
             allowed: [R, choices] 0/1.
-            slots: [R] int64.
+            slots: [R] int64, within their role.
             members: [R] int64, who keeps a noise process of its own: one agent in one area.
             memory: [R, M], what they remember; None or of width 0 without a memory.
         """
@@ -72,18 +72,21 @@ class ExploringActing:
         device: torch.device,
         explorer: Explorer | EpsilonGreedy | None,
         step: Callable[[], int],
+        role: int = 0,
     ):
         """
         Args:
             actor: the one that learns; a copy of it acts.
             explorer: None to act greedily.
             step: the trainer's step, which exploration fades by.
+            role: whose agents it decides for.
         """
         self.device = device
         self.copy = actor.acting_copy(device)
         self.layout = layout
         self.explorer = explorer
         self.step = step
+        self.role = role
 
     def swap(self, actor: DecentralisedActor) -> None:
         """See `Acting`."""
@@ -100,7 +103,7 @@ class ExploringActing:
     ) -> Decision:
         """See `Acting`."""
         obs, allowed = obs.to(self.device), allowed.to(self.device)
-        raw = self.copy.forward_rows(obs, slots.to(self.device))
+        raw = self.copy.forward_rows(obs, slots.to(self.device), self.role)
         if self.explorer is None:
             return Decision(actions.mode(self.layout, raw, allowed).cpu(), None)
         return Decision(self.explorer.act(raw, allowed, members, self.step()).cpu(), None)
@@ -124,18 +127,25 @@ class SamplingActing:
     """Stochastic actors: a draw from the policy, or its mode."""
 
     def __init__(
-        self, actor: StochasticActor, device: torch.device, generator: torch.Generator, greedy: bool
+        self,
+        actor: StochasticActor,
+        device: torch.device,
+        generator: torch.Generator,
+        greedy: bool,
+        role: int = 0,
     ):
         """
         Args:
             actor: the one that learns; a copy of it acts.
             generator: on ``device``, for the draws.
             greedy: whether to play the mode.
+            role: whose agents it decides for.
         """
         self.device = device
         self.copy = actor.acting_copy(device)
         self.generator = generator
         self.greedy = greedy
+        self.role = role
 
     def swap(self, actor: StochasticActor) -> None:
         """See `Acting`."""
@@ -154,7 +164,7 @@ class SamplingActing:
         device = self.device
         memory = obs.new_empty(len(obs), 0) if memory is None else memory
         given = (obs.to(device), allowed.to(device), slots.to(device), memory.to(device))
-        policy, remembered = self.copy.policy_rows(*given)
+        policy, remembered = self.copy.policy_rows(*given, self.role)
         action = policy.mode() if self.greedy else policy.sample(self.generator)
         kept = remembered.cpu() if remembered.shape[1] else None
         return Decision(action.cpu(), policy.log_prob(action).cpu(), kept)

@@ -65,12 +65,38 @@ def read(path: str, device: torch.device) -> dict[str, Any]:
     Raises:
         UnityTrainerException: if the file is missing, truncated, or of another trainer.
     """
-    if not os.path.isfile(path):
+    state = read_any(path, device)
+    if "learner" not in state and "joint" in state:
+        name, leader = state["joint"]["name"], state["joint"]["members"][0]
+        raise UnityTrainerException(
+            f"{path}: expected a checkpoint with weights, got the file of a member of joint '{name}', whose weights "
+            f"are in that of {leader}; give this behavior the same joint"
+        )
+    missing = [name for name in _ENTRIES if name not in state]
+    if missing:
+        raise UnityTrainerException(
+            f"{path}: expected entry '{missing[0]}', got none; the file is incomplete, {_OTHER_FILE}"
+        )
+    return state
+
+
+def is_there(path: str) -> bool:
+    """Whether there is such a file."""
+    return os.path.isfile(path)
+
+
+def read_any(path: str, device: torch.device) -> dict[str, Any]:
+    """Load a file of ours, with weights or without, onto a device.
+
+    Raises:
+        UnityTrainerException: if the file is missing, truncated, or of another trainer.
+    """
+    if not is_there(path):
         raise UnityTrainerException(
             f"{path}: expected a checkpoint, found no file; check --run-id or --initialize-from and "
             f"--results-dir"
         )
-    state = load(path, device)
+    state: dict[str, Any] = load(path, device)
     if not isinstance(state, dict) or "format" not in state:
         raise UnityTrainerException(
             f"{path}: expected a checkpoint of this package, got one of another trainer; "
@@ -80,11 +106,6 @@ def read(path: str, device: torch.device) -> dict[str, Any]:
         raise UnityTrainerException(
             f"{path}: expected checkpoint format {FORMAT}, got {state['format']}; "
             f"use the version of mlagents_marl_plugin that wrote it"
-        )
-    missing = [name for name in _ENTRIES if name not in state]
-    if missing:
-        raise UnityTrainerException(
-            f"{path}: expected entry '{missing[0]}', got none; the file is incomplete, {_OTHER_FILE}"
         )
     return state
 

@@ -24,7 +24,8 @@ from mlagents_envs.timers import hierarchical_timer, timed
 from mlagents_marl_plugin.adapter.acting import Acting
 from mlagents_marl_plugin.adapter.assembler import Assembler
 from mlagents_marl_plugin.adapter.blocks import Store
-from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, decide_layout
+from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, Layout, decide_layout
+from mlagents_marl_plugin.adapter.joint import name_of, stay_alone
 from mlagents_marl_plugin.adapter.metrics import Reporter
 from mlagents_marl_plugin.adapter.policy import MarlPolicy, Table
 from mlagents_marl_plugin.adapter.restarts import on_restart
@@ -38,7 +39,7 @@ from mlagents_marl_plugin.adapter.store import Rewards
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.rewards import RewardShaping
 from mlagents_marl_plugin.core.sequences import Memory
-from mlagents_marl_plugin.core.types import GroupSpec
+from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
 logger = get_logger(__name__)
 
@@ -66,13 +67,12 @@ class MarlTrainer(RLTrainer):
         # The host makes trainers in an order that differs from process to process.
         self.seed = zlib.crc32(f"{seed}/{behavior_name}".encode())
         self.device = torch.device(default_device())
-        self.table = Table(behavior_name)
-        self.table.on_first_agents = self._build
+        self.table = self._make_table()
         self.learning_lock = threading.RLock()  # around an update, a swap and a save
         self.self_play = trainer_settings.self_play is not None
         self.board = ScoreBoard(self.hyperparameters.solved_when, self.hyperparameters.stop_when)
         self.reporter = Reporter(self)
-        self.saving = Saving(self)
+        self.saving = self._make_saving()
         self.specs: dict[str, BehaviorSpec] = {}
         self.learner: Any = None
         self.updates = 0
@@ -81,6 +81,39 @@ class MarlTrainer(RLTrainer):
         if training and not load:
             self.saving.files.start_anew()
         on_restart(self._player_restarted)
+
+    # --- what a joint run has otherwise, see `joint_trainers` -------------------------------------
+
+    role = 0  # the behaviour's place among the roles of its groups
+
+    def _make_table(self) -> Table:
+        """Where this behaviour's policies meet."""
+        stay_alone(self)
+        table = Table(self.brain_name)
+        table.on_first_agents = self._build
+        return table
+
+    def _make_saving(self) -> Saving:
+        return Saving(self)
+
+    def _decide_group(self, first: list[FirstAgents]) -> tuple[Layout, GroupSpec]:
+        """How agents form groups, and what such a group is to the learner."""
+        hyper = self.hyperparameters
+        asked = (hyper.grouping, hyper.group_size, hyper.max_group_size)
+        layout = decide_layout(self.brain_name, first, *asked, sides=self.self_play)
+        check_slots(self.brain_name, hyper, layout.members)
+        return layout, GroupSpec((self.make_role(self.table.behavior_ids[0], layout.group_size),))
+
+    def make_role(self, behavior_id: str, num_slots: int) -> RoleSpec:
+        """What this behaviour is in a group of its agents."""
+        return role_from_behavior(self.brain_name, self.specs[behavior_id], num_slots)
+
+    def _make_decide(self) -> dict[str, Acting]:
+        """By behaviour id, who decides; in self-play each side has its own, which follows snapshots."""
+        names = self.table.behavior_ids
+        if self.self_play:
+            return {name: self._make_acting(self._act_generator(name)) for name in names}
+        return dict.fromkeys(names, self.acting)
 
     # --- what a data regime says ------------------------------------------------------------------
 
@@ -131,6 +164,7 @@ class MarlTrainer(RLTrainer):
             behavior_spec,
             self.trainer_settings.network_settings,
             self.table,
+            self.role,
         )
 
     def add_policy(self, parsed_behavior_id: BehaviorIdentifiers, policy: Policy) -> None:
@@ -149,7 +183,7 @@ class MarlTrainer(RLTrainer):
                 f"{behavior_id}: expected all teams of {self.brain_name} to be there from the first "
                 f"decision on, got a new one; let one agent of every team exist when the scene starts"
             )
-        self.table.behavior_ids = sorted({*known, behavior_id})
+        self.table.add(behavior_id)
 
     def create_optimizer(self) -> TorchOptimizer:
         raise UnityTrainerException(f"{self.trainer_type}: the learner keeps its own optimisers")
@@ -214,6 +248,7 @@ class MarlTrainer(RLTrainer):
         return departed
 
     def _drain(self) -> None:
+        """Take in the trajectories that have come."""
         with hierarchical_timer("process_trajectory"):
             for queue in self.trajectory_queues:
                 waiting = queue.qsize()
@@ -233,19 +268,23 @@ class MarlTrainer(RLTrainer):
             sums[1] += float(step.group_reward)
         if self.table.roster is not None:
             with self.table.lock:
-                self.assembler.deliver(trajectory, role=0)
+                self.assembler.deliver(trajectory, self.role)
         if trajectory.done_reached:
             own, group = self._reward_sums.pop(trajectory.agent_id)
             self.reporter.agent_ended(own, group)
             self.cumulative_returns_since_policy_update.append(own + group)
             self.reward_buffer.appendleft(own + group)  # what lessons with "measure: reward" look at
 
+    def forget(self, departed: list[Departure]) -> None:
+        """These agents have ended, some of them without a last trajectory."""
+        for gone in departed:
+            self._reward_sums.pop(get_global_agent_id(gone.worker, gone.agent), None)
+
     def _collect(self, departed: list[Departure]) -> None:
         if self.table.roster is None:
             return
         self.assembler.give_up(departed)
-        for gone in departed:
-            self._reward_sums.pop(get_global_agent_id(gone.worker, gone.agent), None)
+        self.forget(departed)
         if departed:
             size = self.table.roster.layout.group_size
             members = [gone.lane * size + gone.slot for gone in departed if gone.lane >= 0]
@@ -268,11 +307,7 @@ class MarlTrainer(RLTrainer):
     def _build(self, first: list[FirstAgents]) -> None:
         """Everything that depends on who plays with whom, once the first agents have been seen."""
         hyper = self.hyperparameters
-        asked = (hyper.grouping, hyper.group_size, hyper.max_group_size)
-        layout = decide_layout(self.brain_name, first, *asked, sides=self.self_play)
-        check_slots(self.brain_name, hyper, layout.members)
-        behavior = self.specs[self.table.behavior_ids[0]]
-        self.spec = GroupSpec((role_from_behavior(self.brain_name, behavior, layout.group_size),))
+        layout, self.spec = self._decide_group(first)
         if self.device.type == "cpu":
             torch.set_num_threads(hyper.torch_threads)
         network = self.trainer_settings.network_settings
@@ -292,9 +327,9 @@ class MarlTrainer(RLTrainer):
             **memory,
         )
         self.acting = self._make_acting(self._act_generator(""))
-        decide = dict.fromkeys(self.table.behavior_ids, self.acting)
-        if self.self_play:
-            decide = {name: self._make_acting(self._act_generator(name)) for name in decide}
+        decide = self._make_decide()
+        self.actings = list(dict.fromkeys((self.acting, *decide.values())))
+        self.following = [self.acting] if self.self_play else self.actings
         shaping = RewardShaping(
             hyper.positive_reward_scale, hyper.survival_bonus, hyper.reward_function or None
         )
@@ -305,12 +340,12 @@ class MarlTrainer(RLTrainer):
             layout,
             StagingTable(self.spec, memory_size=self.memory_size),
             layout.grouping == Grouping.GROUP_ID,
+            [name_of(behavior_id) for behavior_id in self.table.behavior_ids],
         )
         self.assembler = Assembler(roster, store, signal.gamma)
         if self._resumed is not None:
             self.saving.restore(self._resumed)
             self._resumed = None
-        self.actings = [self.acting, *decide.values()] if self.self_play else [self.acting]
         for acting in self.actings:
             acting.swap(self.learner.actor)
         self.table.act_by(self.acting, decide)

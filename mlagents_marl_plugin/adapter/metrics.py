@@ -136,13 +136,12 @@ class Reporter:
 
     def _observations(self) -> None:
         """How observations differ between slots: a side that sees other numbers plays worse."""
-        trainer = self.trainer
-        obs = trainer.assembler.staging.obs[0]
-        present = trainer.assembler.staging.present
-        filled = min(trainer.assembler.staging.head, len(obs))
+        staging = self.trainer.assembler.staging
+        filled = min(staging.head, staging.capacity)
         rows = np.unique(np.linspace(0, filled - 1, min(filled, 256)).astype(int))
-        for slot in range(min(obs.shape[1], MAX_SLOTS_SHOWN)):
-            seen = obs[rows, slot][present[rows, slot]]
+        slots = [(obs, local) for obs in staging.obs for local in range(obs.shape[1])]
+        for slot, (obs, local) in enumerate(slots[:MAX_SLOTS_SHOWN]):
+            seen = obs[rows, local][staging.present[rows, slot]]
             if len(seen):
                 self.stats.set_stat(f"Data/Observation Mean Slot {slot}", float(seen.mean()))
                 self.stats.set_stat(f"Data/Observation Deviation Slot {slot}", float(seen.std()))

@@ -37,9 +37,11 @@ Actor = DecentralisedActor | StochasticActor
 class ModelFiles:
     """Writes and reads them. The caller holds the learner still meanwhile."""
 
-    def __init__(self, artifact_path: str, behavior_name: str):
+    def __init__(self, artifact_path: str, behavior_name: str, role: int = 0):
+        """Args: role, whose actors' models are written, of a group's roles."""
         self.folder = artifact_path
         self.behavior_name = behavior_name
+        self.role = role
         self._best: tuple[dict[str, Any], Actor, float] | None = None
 
     def start_anew(self) -> None:
@@ -97,12 +99,12 @@ class ModelFiles:
     def _export(
         self, actor: Actor, spec: GroupSpec, base: str, sample_obs: list[np.ndarray] | None
     ) -> list[str]:
-        role, sharing, paths = spec.roles[0], actor.roles[0].sharing, []
+        role, sharing, paths = spec.roles[self.role], actor.roles[self.role].sharing, []
         for slot in range(1 if sharing is Sharing.SHARED else role.num_slots):
             path = f"{base}.onnx" if slot == 0 else f"{base}-slot{slot}.onnx"
             try:
                 export_actor(
-                    FlatObservations(actor.slot_module(slot)),
+                    FlatObservations(actor.slot_module(slot, self.role)),
                     role.action,
                     role.observation_shapes,
                     path,

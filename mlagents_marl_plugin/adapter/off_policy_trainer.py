@@ -32,13 +32,13 @@ class OffPolicyMarlTrainer(MarlTrainer):
         self._debt_paid = 0
         self._stuck = False
 
-    def _make_acting(self, generator: torch.Generator) -> ExploringActing | SamplingActing:
+    def _make_acting(self, generator: torch.Generator, role: int = 0) -> ExploringActing | SamplingActing:
         greedy = not self.is_training or self.trainer_settings.network_settings.deterministic
-        actor, layout, device = self.learner.actor, self.spec.roles[0].action, generator.device
+        actor, layout, device = self.learner.actor, self.spec.roles[role].action, generator.device
         if isinstance(actor, StochasticActor):
-            return SamplingActing(actor, device, generator, greedy)
+            return SamplingActing(actor, device, generator, greedy, role)
         explorer = None if greedy else self.hyperparameters.make_explorer(layout, generator)
-        return ExploringActing(actor, layout, device, explorer, lambda: self._step)
+        return ExploringActing(actor, layout, device, explorer, lambda: self._step, role)
 
     def _make_store(self, rewards: Rewards) -> ReplayStore:
         generator = torch.Generator(device=self.device).manual_seed(self.seed + 2)
@@ -75,7 +75,8 @@ class OffPolicyMarlTrainer(MarlTrainer):
                 self.updates += 1
                 self._debt_paid += 1
         with self.learning_lock, self.table.lock:
-            self.acting.swap(learner.actor)
+            for acting in self.following:
+                acting.swap(learner.actor)
         return owed > 0
 
     def learning_rate_fraction(self) -> float:

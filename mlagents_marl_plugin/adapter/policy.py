@@ -41,6 +41,10 @@ class Table:
         self.failure: Exception | None = None  # what ended the trainer's own thread
         self._first: dict[int, dict[str, FirstAgents]] = {}
 
+    def add(self, behavior_id: str) -> None:
+        """One more behaviour id has a policy here."""
+        self.behavior_ids = sorted({*self.behavior_ids, behavior_id})
+
     def act_by(self, latest: Acting, decide: dict[str, Acting]) -> None:
         """From now on decide with these.
 
@@ -69,9 +73,13 @@ class Table:
         if behavior_id in seen:
             seen.clear()
         seen[behavior_id] = FirstAgents(behavior_id, np.array(steps.agent_id), np.array(steps.group_id))
-        if len(seen) == len(self.behavior_ids) and any(len(agents.agent_ids) for agents in seen.values()):
+        if len(seen) == len(self.behavior_ids) and self._are_enough(seen):
             self.on_first_agents([seen[name] for name in self.behavior_ids])
             self._first.clear()
+
+    def _are_enough(self, seen: dict[str, FirstAgents]) -> bool:
+        """Whether a first step, in which all ids were asked, shows who is there."""
+        return any(len(agents.agent_ids) for agents in seen.values())
 
 
 class MarlPolicy(Policy):
@@ -88,11 +96,14 @@ class MarlPolicy(Policy):
         behavior_spec: BehaviorSpec,
         network_settings: NetworkSettings,
         table: Table,
+        role: int = 0,
     ):
+        """Args: role, the behaviour's place among those of its groups."""
         super().__init__(seed, behavior_spec, network_settings)
         self.use_recurrent = False  # what agents remember is kept by place (`Lanes`), not by the host
         self.behavior_id = behavior_id
         self.table = table
+        self.role = role
         self.step = 0
         spec = behavior_spec.action_spec
         self.layout = ActionLayout(spec.continuous_size, tuple(int(size) for size in spec.discrete_branches))
@@ -176,7 +187,7 @@ class MarlPolicy(Policy):
         """Choose actions and write the decisions down; rows of -1 are not followed."""
         roster, decide = self.table.roster, self.table.decide[self.behavior_id]
         assert roster is not None
-        staging, known = roster.staging, rows >= 0
+        staging, known, role = roster.staging, rows >= 0, self.role
         lanes = np.where(known, staging.lane[rows % staging.capacity], 0)
         members = lanes * roster.layout.group_size + slots
         memory = roster.lanes.memory[lanes, slots]  # copied; of those whose group is not known, 0
@@ -184,7 +195,7 @@ class MarlPolicy(Policy):
         decision = decide(
             torch.from_numpy(obs),
             torch.from_numpy(allowed),
-            torch.from_numpy(slots),
+            torch.from_numpy(slots - staging.spec.slots(role).start).clamp_min(0),
             torch.from_numpy(members),
             torch.from_numpy(memory),
         )
@@ -193,14 +204,14 @@ class MarlPolicy(Policy):
         action = decision.action.numpy()
         log_prob = None if decision.log_prob is None else decision.log_prob.numpy()
         if known.all():
-            staging.write_decisions(0, rows, slots, obs, allowed)
-            staging.write_actions(0, rows, slots, action, log_prob)
+            staging.write_decisions(role, rows, slots, obs, allowed)
+            staging.write_actions(role, rows, slots, action, log_prob)
             return decision, encode_tickets(rows, slots)
         tickets = no_tickets(len(rows))
         if known.any():
             at = rows[known], slots[known]
-            staging.write_decisions(0, *at, obs[known], allowed[known])
-            staging.write_actions(0, *at, action[known], None if log_prob is None else log_prob[known])
+            staging.write_decisions(role, *at, obs[known], allowed[known])
+            staging.write_actions(role, *at, action[known], None if log_prob is None else log_prob[known])
             tickets[known] = encode_tickets(*at)
         return decision, tickets
 

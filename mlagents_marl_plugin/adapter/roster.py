@@ -6,6 +6,7 @@ agent's memories as soon as it has processed the agent's end (or has dropped it 
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,13 +61,23 @@ class Worker:
 class Roster:
     """Hands out rows and slots for decisions. Not thread-safe: its owner holds a lock."""
 
-    def __init__(self, behavior_name: str, layout: Layout, staging: StagingTable, posthumous: bool):
+    def __init__(
+        self,
+        behavior_name: str,
+        layout: Layout,
+        staging: StagingTable,
+        posthumous: bool,
+        names: Sequence[str] = (),
+    ):
         """
         Args:
+            behavior_name: whose settings say how agents are grouped.
+            names: the behaviour name of each id in the layout, where they differ.
             posthumous: whether one who leaves while its group plays on still earns its group's reward to
                 come.
         """
         self.behavior_name = behavior_name
+        self.names = names or (behavior_name,) * len(layout.members)
         self.layout = layout
         self.staging = staging
         self.posthumous = posthumous
@@ -233,7 +244,7 @@ class Roster:
         free = np.flatnonzero(~self.lanes.present[lane, slots.start : slots.stop])
         if len(free) == 0:
             raise UnityTrainerException(
-                f"behaviors.{self.behavior_name}.hyperparameters.group_size: expected groups of at most "
+                f"behaviors.{self.names[team]}.hyperparameters.group_size: expected groups of at most "
                 f"{len(slots)} agents, got one more (agent {agent}); set the largest number of agents "
                 f"that a group of the scene can have"
             )

@@ -31,7 +31,7 @@ class Saving:
 
     def __init__(self, trainer: "MarlTrainer"):
         self.trainer = trainer
-        self.files = ModelFiles(trainer.artifact_path, trainer.brain_name)
+        self.files = ModelFiles(trainer.artifact_path, trainer.brain_name, trainer.role)
         self.wanted = threading.Event()  # somebody waits to save: updates may be put off
         if trainer.is_training:
             checkpoint.remove_unfinished(trainer.artifact_path)
@@ -52,8 +52,19 @@ class Saving:
             state = self._state()
             self.raise_not_finite(checkpoint.not_finite(state["learner"]))
             model, others = self.files.save(
-                state, trainer.replay_state(), trainer.learner.actor, trainer.spec, self._sample_obs()
+                state, trainer.replay_state(), trainer.learner.actor, trainer.spec, self.sample_obs()
             )
+            saved = self.enter(model, others)
+            self._save_others()
+        self._write_status()
+        return saved
+
+    def _save_others(self) -> None:
+        """What is to be written together with a checkpoint; the learner stands still."""
+
+    def enter(self, model: str, others: list[str]) -> ModelCheckpoint:
+        """Add a checkpoint that is written to the host's list; the oldest ones go, with their files."""
+        trainer = self.trainer
         saved = ModelCheckpoint(
             int(trainer.get_step),
             model,
@@ -64,7 +75,6 @@ class Saving:
         ModelCheckpointManager.add_checkpoint(
             trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints
         )
-        self._write_status()
         return saved
 
     def _write_status(self) -> None:
@@ -88,8 +98,12 @@ class Saving:
             )
             return
         with interrupts.held_back():
-            saved = trainer._checkpoint()
-            ModelCheckpointManager.track_final_checkpoint(trainer.brain_name, self.files.publish(saved))
+            self.publish(trainer._checkpoint())
+
+    def publish(self, saved: ModelCheckpoint) -> None:
+        """Copy the last models to where Unity users look for them."""
+        final = self.files.publish(saved)
+        ModelCheckpointManager.track_final_checkpoint(self.trainer.brain_name, final)
 
     def remember_best(self, score: float) -> None:
         """Keep the present state in memory, to be written with the next checkpoint."""
@@ -120,18 +134,17 @@ class Saving:
             "scores": trainer.board.state_dict(),
         }
 
-    def _sample_obs(self) -> list[np.ndarray] | None:
+    def sample_obs(self, role: int = 0) -> list[np.ndarray] | None:
         """Real observations to check exported models with, per sensor [R, *shape]; None at first."""
         staging = self.trainer.assembler.staging
         if staging.head == 0:
             return None
-        rows = np.arange(max(0, staging.head - 64), staging.head)
-        rows = rows[staging.present[rows % staging.capacity].any(axis=1)]
-        present = staging.present[rows % staging.capacity]
-        flat = staging.obs[0][rows % staging.capacity][present][:64]
+        rows = np.arange(max(0, staging.head - 64), staging.head) % staging.capacity
+        present = staging.present[rows, staging.spec.slots(role)]
+        flat = staging.obs[role][rows][present][:64]
         if not len(flat):
             return None
-        shapes = self.trainer.spec.roles[0].observation_shapes
+        shapes = self.trainer.spec.roles[role].observation_shapes
         parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1], axis=1)
         return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
@@ -144,17 +157,11 @@ class Saving:
             UnityTrainerException: if the file is missing or is no checkpoint of ours.
             TrainerConfigError: if the run has stopped by its own criterion.
         """
-        trainer = self.trainer
-        path = trainer.trainer_settings.init_path
-        if trainer.load:
-            if path is not None:
-                logger.warning(
-                    f"{trainer.brain_name}: --resume was given, so init_path ({path}) has no effect."
-                )
-            path = self._last()
+        trainer, path = self.trainer, self._source()
         if path is None:
             return None
         state = checkpoint.read(path, torch.device("cpu"))
+        self._check_members(path, state)
         if trainer.load:
             trainer._step = state["step"]
             try:
@@ -165,6 +172,30 @@ class Saving:
         else:
             logger.info(f"Initializing from {path}.")
         return state
+
+    def _source(self) -> str | None:
+        """The file to begin with; None for a run that begins with nothing."""
+        trainer, path = self.trainer, self.trainer.trainer_settings.init_path
+        if not trainer.load:
+            return path
+        if path is not None:
+            logger.warning(f"{trainer.brain_name}: --resume was given, so init_path ({path}) has no effect.")
+        return self._last()
+
+    def _members(self) -> list[str]:
+        """Whose actors are in a checkpoint, role by role."""
+        return [self.trainer.brain_name]
+
+    def _check_members(self, path: str, state: dict[str, Any]) -> None:
+        expected, joint = self._members(), state.get("joint")
+        got = (
+            expected if joint is None and len(expected) == 1 else (joint or {}).get("members", "one behavior")
+        )
+        if got != expected:
+            raise UnityTrainerException(
+                f"{path}: expected a checkpoint of {' and '.join(expected)} (hyperparameters.joint.members), got one "
+                f"of {got}; use a run with the same members in the same order"
+            )
 
     def _last(self) -> str | None:
         """The newest whole checkpoint of this run; None if it ended before there was any."""
@@ -207,9 +238,12 @@ class Saving:
         trainer.learner.load_state_dict(state["learner"])
         # Random numbers of another kind of device cannot be continued.
         if state["act_device"] == trainer.acting.device.type:
-            trainer.acting.load_state_dict(state["acting"])
+            self._resume_acting(state["acting"])
         trainer.updates = state["updates"]
         trainer.resume_cadence(state["cadence"])
+
+    def _resume_acting(self, saved: dict[str, Any]) -> None:
+        self.trainer.acting.load_state_dict(saved)
 
     def _take_over(self, state: dict[str, Any]) -> None:
         """Begin with the weights of another run."""

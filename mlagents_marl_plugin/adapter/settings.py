@@ -9,6 +9,7 @@ from mlagents.trainers.exception import TrainerConfigError
 from mlagents.trainers.settings import HyperparamSettings, RewardSignalType, TrainerSettings
 
 from mlagents_marl_plugin.adapter.grouping import Grouping
+from mlagents_marl_plugin.adapter.joint_settings import Joint, check_joint
 from mlagents_marl_plugin.adapter.strict import strict_fields
 from mlagents_marl_plugin.algorithms import ALGORITHMS, Algorithm
 from mlagents_marl_plugin.core.networks import Sharing
@@ -76,6 +77,9 @@ class GroupSettings:
 
     console_episodes: int = 0
     """Print a line every so many episodes, >= 0; 0 = never."""
+
+    joint: Optional[Joint] = None
+    """Behaviors of different names whose agents share a critic, see docs/joint.md; {name: ..., members: [...]}."""
 
     def check_group(self) -> None:
         """Raises ValueError for a value out of range."""
@@ -177,6 +181,7 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
     gamma = settings.reward_signals[RewardSignalType.EXTRINSIC].gamma
     if not 0 <= gamma <= 1:
         refuse("reward_signals.extrinsic.gamma", "0 <= gamma <= 1", gamma, "try 0.99")
+    check_joint(behavior_name, settings, refuse)
     if settings.self_play is not None:
         _check_self_play(settings, refuse)
     if settings.behavioral_cloning is not None:

@@ -39,6 +39,11 @@ def read(field: str, value: Any, expected: Any) -> Any:
         if value is None:
             return None
         return read(field, value, next(kind for kind in get_args(expected) if kind is not type(None)))
+    if get_origin(expected) is list:
+        if not isinstance(value, list):
+            raise _error(field, "a list", value, "write it as [one, other]")
+        (kind,) = get_args(expected)
+        return [read(f"{field}[{number}]", part, kind) for number, part in enumerate(value)]
     if expected is bool:
         if isinstance(value, bool):
             return value

@@ -53,6 +53,7 @@ class Algorithm:
     supports_discrete: bool
     paper: str
     supports_memory: bool = False  # whether agents may remember (the learner's ``memory``)
+    supports_roles: bool = False  # whether a group may have several behaviour names
 
     @property
     def supports_both(self) -> bool:
@@ -61,7 +62,7 @@ class Algorithm:
 
 
 def _maddpg(config: type, paper: str) -> Algorithm:
-    return Algorithm(config, MaddpgLearner, "off_policy", True, True, paper)
+    return Algorithm(config, MaddpgLearner, "off_policy", True, True, paper, supports_roles=True)
 
 
 def _mappo(config: type, paper: str) -> Algorithm:
@@ -73,7 +74,7 @@ def _qmix(config: type, paper: str) -> Algorithm:
 
 
 def _masac(config: type, paper: str) -> Algorithm:
-    return Algorithm(config, MasacLearner, "off_policy", True, True, paper)
+    return Algorithm(config, MasacLearner, "off_policy", True, True, paper, supports_roles=True)
 
 
 _MADDPG = "https://arxiv.org/abs/1706.02275"
