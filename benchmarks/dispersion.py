@@ -14,7 +14,9 @@ import json
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +130,13 @@ def play(areas: Areas, player: Player, num_steps: int) -> RolloutBatch:
     )
 
 
-def test(learner: MappoLearner, radius: float) -> float:
-    """Goals found by the greedy policy, mean over the first episode of many areas that no run has seen."""
-    areas, player = Areas(TEST_EPISODES, TEST_SEED, radius, True), Player(learner, TEST_EPISODES, 0)
+def test(new_player: Callable[[int, int], Any], radius: float) -> float:
+    """Goals found by the greedy policy, mean over the first episode of many areas that no run has seen.
+
+    Args:
+        new_player: a `Player`, or alike, for so many areas, with a seed.
+    """
+    areas, player = Areas(TEST_EPISODES, TEST_SEED, radius, True), new_player(TEST_EPISODES, 0)
     found, going = torch.zeros(TEST_EPISODES), torch.ones(TEST_EPISODES, dtype=torch.bool)
     for _ in range(MAX_STEPS):
         _, _, ended, final = areas.step(player.greedy(areas.obs))
@@ -165,11 +171,11 @@ def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> d
         learner.update(play(areas, player, num_steps))
         frames += num_steps * options.areas
         if frames * options.looks // options.frames > len(curve):
-            curve.append(round(test(learner, options.radius), 3))
+            curve.append(round(test(partial(Player, learner), options.radius), 3))
             print(f"seed {seed}, {frames} frames: {curve[-1]} goals", flush=True)
     return {
         "frames": frames,
-        "goals": round(test(learner, options.radius), 3),
+        "goals": round(test(partial(Player, learner), options.radius), 3),
         "curve": curve,
         "action_diversity": round(float(learner.metrics()["action_diversity"]), 3),
         "cpu_minutes": round((time.process_time() - begin) / 60, 2),
