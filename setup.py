@@ -52,6 +52,9 @@ setup(
         "mlagents.trainer_type": [
             "mlagents_marl_plugin = mlagents_marl_plugin.adapter.register:register",
         ],
+        "mlagents.stats_writer": [
+            "mlagents_marl_plugin = mlagents_marl_plugin.adapter.run_files:remember_options",
+        ],
         "console_scripts": [
             "marl-player = mlagents_marl_plugin.player.cli:main",
             "marl-evaluate = mlagents_marl_plugin.tools.evaluate:main",

@@ -17,12 +17,13 @@ def register() -> tuple[dict[str, Any], dict[str, Any]]:
     """Our trainer types and their settings, by name. One that is broken is left out, with a warning."""
     from mlagents_envs.logging_util import get_logger
 
-    from mlagents_marl_plugin.adapter import interrupts, settings, trainers
+    from mlagents_marl_plugin.adapter import interrupts, last_words, settings, trainers
 
     # The launchers in unity_builds start their player with the interpreter that trains.
     os.environ.setdefault(PYTHON_VARIABLE, sys.executable)
     end_workers_with_us()
     interrupts.count_once()  # before environment workers are forked, which hear Ctrl+C too
+    last_words.say_last_words()
     types, schemas = {}, {}
     for name, schema in settings.SCHEMAS.items():
         try:

@@ -1,6 +1,5 @@
 """What a trainer saves and goes on from: checkpoints with their models, the best so far, another run's weights."""
 
-import os
 import re
 import threading
 import time
@@ -11,19 +10,15 @@ import numpy as np
 import torch
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
 from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
-from mlagents.trainers.training_status import GlobalTrainingStatus
 from mlagents_envs.logging_util import get_logger
 
-from mlagents_marl_plugin.adapter import checkpoint, interrupts
+from mlagents_marl_plugin.adapter import checkpoint, interrupts, run_files
 from mlagents_marl_plugin.adapter.model_files import ModelFiles
 
 if TYPE_CHECKING:
     from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
 
 logger = get_logger(__name__)
-
-STATUS = "training_status.json"  # the host's list of checkpoints, lessons and ratings
-_status_lock = threading.Lock()
 
 
 class Saving:
@@ -35,6 +30,9 @@ class Saving:
         self.wanted = threading.Event()  # somebody waits to save: updates may be put off
         if trainer.is_training:
             checkpoint.remove_unfinished(trainer.artifact_path)
+            run_files.remove_unfinished(Path(trainer.artifact_path).parent)
+            if trainer.load:
+                run_files.enter_missing(trainer.brain_name, Path(trainer.artifact_path))
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -49,14 +47,14 @@ class Saving:
         self.wanted.set()
         with trainer.learning_lock, trainer.table.lock:
             self.wanted.clear()
-            state = self._state()
+            state = self._state() | {"generation": run_files.next_generation()}
             self.raise_not_finite(checkpoint.not_finite(state["learner"]))
             model, others = self.files.save(
                 state, trainer.replay_state(), trainer.learner.actor, trainer.spec, self.sample_obs()
             )
             saved = self.enter(model, others)
             self._save_others()
-        self._write_status()
+        run_files.write(Path(trainer.artifact_path).parent)
         return saved
 
     def _save_others(self) -> None:
@@ -76,15 +74,6 @@ class Saving:
             trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints
         )
         return saved
-
-    def _write_status(self) -> None:
-        """The host writes its list of checkpoints only when a run ends well; a killed one would lose it."""
-        folder = Path(self.trainer.artifact_path).parent / "run_logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{STATUS}.tmp"
-        with _status_lock:  # which all trainers write
-            GlobalTrainingStatus.save_state(str(temporary))
-            os.replace(temporary, folder / STATUS)
 
     def save_final(self) -> None:
         """The last checkpoint of a run, its models copied to where Unity users look for them."""
@@ -164,6 +153,7 @@ class Saving:
         self._check_members(path, state)
         if trainer.load:
             trainer._step = state["step"]
+            run_files.go_on_from(state.get("generation", 0))
             try:
                 trainer.board.load_state_dict(state["scores"])
             except ValueError as error:

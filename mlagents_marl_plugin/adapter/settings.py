@@ -10,6 +10,7 @@ from mlagents.trainers.settings import HyperparamSettings, RewardSignalType, Tra
 
 from mlagents_marl_plugin.adapter.grouping import Grouping
 from mlagents_marl_plugin.adapter.joint_settings import Joint, check_joint
+from mlagents_marl_plugin.adapter.scene_limits import check_name
 from mlagents_marl_plugin.adapter.strict import strict_fields
 from mlagents_marl_plugin.algorithms import ALGORITHMS, Algorithm
 from mlagents_marl_plugin.core.networks import Sharing
@@ -161,6 +162,8 @@ def check_supported(behavior_name: str, settings: TrainerSettings) -> None:
     Raises:
         TrainerConfigError: naming the field.
     """
+
+    check_name(behavior_name)
 
     def refuse(field: str, expected: str, got: object, remedy: str) -> None:
         raise TrainerConfigError(

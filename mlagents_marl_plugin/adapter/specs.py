@@ -3,6 +3,7 @@
 from mlagents.trainers.exception import UnityTrainerException
 from mlagents_envs.base_env import BehaviorSpec, DimensionProperty, ObservationType
 
+from mlagents_marl_plugin.adapter.scene_limits import check_sizes
 from mlagents_marl_plugin.core.types import ActionLayout, RoleSpec
 
 
@@ -13,6 +14,7 @@ def role_from_behavior(name: str, behavior: BehaviorSpec, num_slots: int) -> Rol
         UnityTrainerException: if the behaviour has a camera, a variable-length or a goal sensor, or no
             action.
     """
+    check_sizes(name, behavior)
     for sensor in behavior.observation_specs:
         if len(sensor.shape) != 1:
             variable = DimensionProperty.VARIABLE_SIZE in sensor.dimension_property

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+from mlagents_marl_plugin.player.faults import FAULTS
 from mlagents_marl_plugin.player.scenes import SceneEntry
 
 EDITOR_PORT = 5004
@@ -117,13 +118,20 @@ def _parser(entry: SceneEntry, in_editor: bool) -> argparse.ArgumentParser:
         help="log every decision as a JSON line; port and process id are put before the file's suffix",
     )
     parser.add_argument(
-        "--crash-after", type=_count, metavar="N", help="die after N steps (to test a trainer)"
+        "--fault-after", type=_count, metavar="N", help="fail after N steps (to test a trainer)"
     )
     parser.add_argument(
-        "--crash-once",
+        "--fault",
+        choices=sorted(FAULTS),
+        default="crash",
+        metavar="KIND",
+        help="with --fault-after: how; one of %(choices)s (default %(default)s)",
+    )
+    parser.add_argument(
+        "--fault-once",
         type=Path,
         metavar="FILE",
-        help="with --crash-after: only if FILE is not there; it is made, so one player of a run dies once",
+        help="with --fault-after: only if FILE is not there; it is made, so one player of a run fails once",
     )
     for name, num_values in _UNITY_WITHOUT_EFFECT.items():
         if num_values:

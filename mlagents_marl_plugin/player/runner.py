@@ -38,7 +38,7 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
     def make_scene(num_areas: int, seed: int, side_channels: SideChannels) -> Scene:
         return entry.create(SceneSettings(num_areas, seed, side_channels.parameters, options))
 
-    faults = Faults(options.crash_after, options.crash_once)
+    faults = Faults(options.fault, options.fault_after, options.fault_once)
     session = Session(connection, make_scene, log, event_log, faults, options.statistics)
     try:
         if in_editor:

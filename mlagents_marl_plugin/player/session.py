@@ -84,7 +84,9 @@ class Session:
                 rl_input = answer.unity_input.rl_input
                 if rl_input.command == command_pb2.QUIT:
                     return "the trainer sent QUIT"
-                answer = self._connection.exchange(self._tick(rl_input))
+                message = self._tick(rl_input)
+                message = self._faults.instead_of(message, self._speed.steps, self._connection)
+                answer = self._connection.exchange(message)
         except TrainerGone as gone:
             return f"the trainer is gone ({gone})"
         finally:
@@ -167,7 +169,6 @@ class Session:
             for name, seat in self._asked.items()
         }
         self._speed.count(sum(map(len, self._asked.values())))
-        self._faults.after_step(self._speed.steps)
         if self._event_log:
             self._event_log.decided(actions)
         return self._scene.step(actions)

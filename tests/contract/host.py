@@ -67,17 +67,18 @@ def write_config(
 def start(folder: Path, *arguments: str, **kwargs: Any) -> subprocess.Popen:
     """mlagents-learn in the background, one thread, output in one pipe.
 
-    ``--run-id=run`` unless the arguments say otherwise; ``environment`` adds variables.
+    ``--run-id=run`` unless the arguments say otherwise; ``environment`` adds variables, and ``program``
+    is another command in the place of mlagents-learn.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **kwargs.pop("environment", {})}
-    program = Path(sys.executable).with_name("mlagents-learn")
+    program = kwargs.pop("program", [str(Path(sys.executable).with_name("mlagents-learn"))])
     options = list(arguments)
     place = options.index("--env-args") if "--env-args" in options else len(options)
     given = " ".join(options)
     defaults = ("--run-id=run", "--results-dir=results", "--torch-device=cpu")
     options[place:place] = [option for option in defaults if option.split("=")[0] not in given]
     return subprocess.Popen(
-        [str(program), *options],
+        [*program, *options],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

@@ -16,6 +16,7 @@ from mlagents_envs.environment import UnityEnvironment
 from tests.contract.host import free_port, launcher
 
 TIMEOUT = 60
+_LISTEN = "0A"  # a state in /proc/net/tcp
 
 
 @contextlib.contextmanager
@@ -52,6 +53,20 @@ def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
             return True
         time.sleep(0.05)
     return condition()
+
+
+def listening(pid: int) -> list[str]:
+    """The addresses, as the kernel writes them, on which a process accepts connections; Linux."""
+    sockets, found = set(), []
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            sockets.add(os.readlink(f"/proc/{pid}/fd/{entry}"))
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
+                found.append(fields[1].partition(":")[0])
+    return found
 
 
 def alive(pid: int) -> bool:

@@ -250,7 +250,7 @@ def test_when_the_scene_dies_what_was_played_is_reported(
 ) -> None:
     out = tmp_path / "o.json"
     arguments = ["--model", model(tmp_path / "a.onnx", 8), "--json", out, "--timeout-wait", 10]
-    run(build, *arguments, "--env-args", "--crash-after", 100, code=1)
+    run(build, *arguments, "--env-args", "--fault-after", 100, code=1)
     printed = capsys.readouterr()
     result = json.loads(out.read_text())
     assert 0 < result["episodes"] < 100

@@ -188,7 +188,7 @@ def test_a_host_that_knows_no_areas_gets_one(tmp_path):
 
 @pytest.mark.parametrize("once", [False, True])
 def test_a_crash_on_demand_is_a_dead_player_to_the_host(tmp_path, once):
-    options = ["--crash-after", "3", *(["--crash-once", str(tmp_path / "crashed")] if once else [])]
+    options = ["--fault-after", "3", *(["--fault-once", str(tmp_path / "crashed")] if once else [])]
     with environment(tmp_path, "Tennis", *options, timeout_wait=20) as played:
         played.reset()
         process = played._process

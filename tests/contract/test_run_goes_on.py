@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter import checkpoint, run_files
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, interrupt, launcher, learn, read_until, start, write_config
 from tests.contract.playing import alive, wait_until
@@ -39,6 +39,14 @@ class Stage(NamedTuple):
 
     printed: str
     step: int
+
+
+class Left(NamedTuple):
+    """What a killed run has left: generations of its checkpoint and its list, and its configuration."""
+
+    saved: int
+    listed: int
+    configuration: str
 
 
 class Life:
@@ -107,7 +115,15 @@ def killed(life: Life) -> Iterator[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def interrupted(life: Life, killed: list[int]) -> Stage:
+def left(life: Life, killed: list[int]) -> Left:
+    """Beside the checkpoint, before anybody goes on from it."""
+    status = json.loads((life.results / run_files.STATUS).read_text())[run_files.OURS]
+    configuration = (life.results / run_files.CONFIGURATION).read_text()
+    return Left(life.checkpoint()["generation"], status["generation"], configuration)
+
+
+@pytest.fixture(scope="module")
+def interrupted(life: Life, killed: list[int], left: Left) -> Stage:
     """--resume on the same ports, then Ctrl+C twice."""
     assert wait_until(lambda: not any(map(alive, killed)), FEW_SECONDS)
     before = life.checkpoint()["step"]
@@ -153,6 +169,13 @@ class TestGoesOn:
         if Path("/proc/self").exists():
             assert len(killed) >= 4
         assert wait_until(lambda: not any(map(alive, killed)), FEW_SECONDS)
+
+    def test_a_killed_trainer_leaves_its_list_and_configuration(self, left: Left) -> None:
+        assert left.listed in (left.saved, left.saved - 1)
+        found = re.match(r"# generation (\d+) of this run\n", left.configuration)
+        assert found
+        assert int(found[1]) in (left.listed, left.listed - 1)
+        assert yaml.safe_load(left.configuration)["behaviors"]["Counter"]["trainer_type"] == "matd3"
 
     def test_it_is_resumed_from_the_last_checkpoint_before_it_was_killed(self, interrupted: Stage) -> None:
         begun = re.search(r"Resuming from .*checkpoint.pt at step (\d+)", interrupted.printed)

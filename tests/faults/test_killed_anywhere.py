@@ -4,6 +4,7 @@ Each run is a forked copy of this process that ends without a word, as under kil
 right before it or right after. ``benchmarks/soak.py`` does the same to real processes at random moments.
 """
 
+import json
 import os
 import re
 import sys
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from mlagents.trainers.settings import RunOptions
 
-from mlagents_marl_plugin.adapter import checkpoint
+from mlagents_marl_plugin.adapter import checkpoint, run_files
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.unit.conftest import host_state, printed  # noqa: F401
 from tests.unit.trainer_runs import build, start
@@ -22,7 +25,9 @@ from tests.unit.trainer_runs import build, start
 KILLED = 137
 BEHAVIOR = {"checkpoint_interval": 60, "keep_checkpoints": 2}
 HYPER = {"save_replay_buffer": True}
-RENAMES_PER_CHECKPOINT = 5  # the numbered file, the last, the replay, the model, the host's list
+RENAMES_PER_CHECKPOINT = (
+    6  # the numbered file, the last, the replay, the model, the host's list, the configuration
+)
 
 
 def in_a_copy(what: Callable[[], Any]) -> int:
@@ -50,6 +55,9 @@ def train_until_rename(folder: Path, trainer_type: str, number: int, after: bool
             os._exit(KILLED)
 
     os.replace = replace
+    run_files.remember_options(
+        RunOptions.from_dict({"behaviors": {"Counter": {"trainer_type": trainer_type}}})
+    )
     start(
         folder,
         trainer_type=trainer_type,
@@ -90,11 +98,10 @@ class TestKilled:
             assert resumed.get_step in saved
             assert resumed.get_step >= (saved[-2] if len(saved) > 1 else saved[0])
             assert resumed.learner.is_finite()
-        assert not [
-            path
-            for path in tmp_path.rglob("*")
-            if path.suffix in (".tmp", ".part") and "status" not in path.name
-        ]
+        for read, name in ((json.loads, run_files.STATUS), (yaml.safe_load, run_files.CONFIGURATION)):
+            path = tmp_path / name
+            assert not path.exists() or read(path.read_text())
+        assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".part")]
 
     @pytest.mark.parametrize("trainer_type", ["maddpg", "mappo"])
     def test_and_it_goes_on_to_the_end(self, tmp_path: Path, trainer_type: str) -> None:

@@ -111,8 +111,8 @@ def test_a_crash_once_happens_if_its_marker_is_not_there(marker_there, exit_code
         marker.touch()
     script = (
         "import sys; from pathlib import Path; from mlagents_marl_plugin.player.faults import Faults\n"
-        "faults = Faults(3, Path(sys.argv[1]))\n"
-        "faults.after_step(2); print('alive', flush=True); faults.after_step(3)"
+        "faults = Faults(after=3, once=Path(sys.argv[1]))\n"
+        "faults.instead_of(b'', 2, None); print('alive', flush=True); faults.instead_of(b'', 3, None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(marker)], capture_output=True, text=True, check=False

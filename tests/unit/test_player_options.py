@@ -58,7 +58,7 @@ def test_options_are_not_abbreviated():
         (["--mlagents-port", "70000"], "expected a port from 1 to 65535, got 70000"),
         (["--wait", "-1"], "expected seconds >= 0, got -1"),
         (["--wait", "nan"], "expected seconds >= 0, got nan"),
-        (["--crash-after", "0"], "expected a whole number >= 1, got 0"),
+        (["--fault-after", "0"], "expected a whole number >= 1, got 0"),
         (["-logFile"], "expected one argument"),
         (["stray"], "got stray"),
         (["--num-stacked", "0"], "Tennis.num_stacked: expected a whole number >= 1, got 0"),

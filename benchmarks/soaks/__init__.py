@@ -1,0 +1,1 @@
+"""Faults and lengths that tests have no time for, one kind per file; run by soak.py."""
