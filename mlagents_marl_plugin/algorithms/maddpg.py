@@ -23,6 +23,7 @@ from mlagents_marl_plugin.algorithms.maddpg_config import (
 from mlagents_marl_plugin.core import actions, state
 from mlagents_marl_plugin.core.critics import CentralisedCritic, Critic, IndependentCritic
 from mlagents_marl_plugin.core.diagnostics import ActorStep, CriticStep, actor_metrics, critic_metrics
+from mlagents_marl_plugin.core.group_state import share_states_
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
@@ -196,13 +197,17 @@ class MaddpgLearner:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
     def _joint_input(self, obs: Tensor, action: Tensor, agent_mask: Tensor) -> Tensor:
-        """What critics read, [B, I]: joint observation, normalised, and joint action; 0 where absent."""
+        """What critics read, [B, I]: joint observation, normalised, and joint action; 0 where absent, but for the state
+        (`share_states_`).
+        """
         joint = torch.cat([obs, action], 1)
         for i, normaliser in enumerate(self._normalisers):
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
         absent = (agent_mask == 0).index_select(1, self._slot_of_column)  # [B, N] -> [B, I]
-        return joint.masked_fill_(absent, 0.0)
+        joint.masked_fill_(absent, 0.0)
+        share_states_(self.spec, joint, agent_mask)
+        return joint
 
     def _next_joint_input(self, batch: Batch) -> Tensor:
         """The successor's joint input, [B, I], with the target actors' actions; smoothed as in TD3 (eq. 14)."""

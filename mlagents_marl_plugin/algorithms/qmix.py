@@ -23,6 +23,7 @@ from mlagents_marl_plugin.algorithms.qmix_config import (
 )
 from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.action_values import ActionValues
+from mlagents_marl_plugin.core.group_state import group_state, share_states_, state_size
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
@@ -121,8 +122,8 @@ class QmixLearner:
             return NoMixer(self._values)
         if config.mixing is Mixing.SUM:
             return SumMixer()
-        state_size = self.spec.obs_size + self.spec.num_slots
-        sizes = (self._values.num_columns, state_size, config.mixing_width, config.mixing_hidden_units)
+        num_state = (state_size(self.spec) or self.spec.obs_size) + self.spec.num_slots
+        sizes = (self._values.num_columns, num_state, config.mixing_width, config.mixing_hidden_units)
         return MonotonicMixer.create(*sizes, self.device, weights)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
@@ -159,18 +160,18 @@ class QmixLearner:
         # nothing follows for it.
         mask = torch.cat([batch.agent_mask, batch.next_agent_mask * (batch.bootstrap > 0)])  # [2B, N]
         joint = self._joint_obs(torch.cat([batch.obs, batch.next_obs]), mask)
-        present, group_state = values.by_column(mask), torch.cat([joint, mask], 1)
+        present, mixed_by = values.by_column(mask), self._mixed_by(joint, mask)
         now, then = slice(0, num_rows), slice(num_rows, None)
 
         reward, bootstrap, valid = self._outcome(batch)  # [B, E]
         if config.munchausen > 0.0:
             reward = reward + self._bonus(joint[now], action, allowed, batch.agent_mask)
         raw, next_q = self._say(joint, batch.agent_mask, next_allowed)
-        next_value = self._target_mixer(next_q, present[then], group_state[then])
+        next_value = self._target_mixer(next_q, present[then], mixed_by[then])
         target = td_target(reward, next_value, bootstrap).masked_fill_(valid == 0, 0.0)
 
         chosen = values.chosen(raw, action)  # [B, M]
-        prediction = self.mixer(chosen, present[now], group_state[now])  # [B, E]
+        prediction = self.mixer(chosen, present[now], mixed_by[now])  # [B, E]
         gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
         self._networks.backward(values.backward(self.mixer.backward(gradient), action))
         nets = self._networks.nets
@@ -212,7 +213,15 @@ class QmixLearner:
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
         zero_absent_obs(self.spec, joint, agent_mask)
+        share_states_(self.spec, joint, agent_mask)
         return joint
+
+    def _mixed_by(self, joint: Tensor, agent_mask: Tensor) -> Tensor:
+        """What the mixing network's weights depend on [B, S]: the scene's state if it sends one, else the joint
+        observation; and who is there.
+        """
+        seen = group_state(self.spec, joint) if state_size(self.spec) else joint
+        return torch.cat([seen, agent_mask], 1)
 
     def _say(self, joint: Tensor, agent_mask: Tensor, next_allowed: Tensor) -> tuple[list[Tensor], Tensor]:
         """What the networks say of the first half of [2B, joint], per role [B, N_role, choices], to be differentiated

@@ -13,6 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlagents_marl_plugin.core.critic_view import (
+    fixed_view,
+    per_slot,
+    role_of_slots,
+    view_columns,
+    view_obs_size,
+)
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
@@ -75,7 +82,9 @@ class CentralisedCritic:
         self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
         self._widest_action = max(role.action.size for role in spec.roles)
         device = net.parameters.device
-        self._own_first = torch.tensor(own_first_columns(spec), device="cpu").to(device)  # [N, I]
+        own_first = view_columns(spec, own_first=True)
+        self._own_first = torch.tensor(own_first, device="cpu").to(device)  # [N, V]
+        self._fixed = fixed_view(spec, True, device)  # [N, V], for networks of their own
         self._role = role_of_slots(spec).to(device)  # [N, roles or 0]
 
     @classmethod
@@ -91,7 +100,7 @@ class CentralisedCritic:
         num_asked: int = 1,
     ) -> "CentralisedCritic":
         """New critics."""
-        num_inputs = spec.obs_size + spec.action_size + sharing.id_size(spec.num_slots)
+        num_inputs = view_obs_size(spec) + spec.action_size + sharing.id_size(spec.num_slots)
         if sharing is not Sharing.SEPARATE:
             num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
@@ -108,7 +117,7 @@ class CentralisedCritic:
         if self.sharing is not Sharing.SEPARATE:
             return _values(net, self.sharing, num_twins, self._from_each_side(joint), row_weight)
         mask = None if row_weight is None else row_weight.t().repeat(num_twins, 1)
-        q = net(joint.expand(net.num_networks, -1, -1), mask)  # [C*N, B, 1]
+        q = net(self._by_network(joint, num_twins), mask)  # [C*N, B, 1]
         return q.view(num_twins, self.spec.num_slots, -1).transpose(1, 2)
 
     def backward(self, gradient: Tensor) -> None:
@@ -117,12 +126,12 @@ class CentralisedCritic:
     def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
         if self.sharing is Sharing.SEPARATE:
             change, weight = self._change(joint, own)
-            q = self._asked(joint.expand(len(weight), -1, -1), None, change, weight)  # [D*N, B, 1]
+            q = self._asked(self._by_network(joint, self.num_asked), None, change, weight)  # [D*N, B, 1]
             return q.view(self.num_asked, self.spec.num_slots, -1).transpose(1, 2)
-        per_slot = self._from_each_side(joint)
+        views = self._from_each_side(joint)
         for i, (slots, place) in enumerate(self._own_actions):
-            per_slot[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
-        return _values(self._asked, self.sharing, self.num_asked, per_slot, None)
+            views[:, slots, place.start : place.start + own[i].shape[-1]] = own[i]
+        return _values(self._asked, self.sharing, self.num_asked, views, None)
 
     def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:
         of_hidden = self._asked.backward(_network_gradient(self.sharing, gradient))
@@ -138,13 +147,18 @@ class CentralisedCritic:
             for (slots, _), weight in zip(self._own_actions, self._own_weights, strict=True)
         ]
 
+    def _by_network(self, joint: Tensor, num_twins: int) -> Tensor:
+        """The joint input as networks of their own read it, [twins * N, B, V]."""
+        if self._fixed is None:
+            return joint.expand(num_twins * self.spec.num_slots, -1, -1)
+        return per_slot(joint, self._fixed).transpose(0, 1).repeat(num_twins, 1, 1)
+
     def _from_each_side(self, joint: Tensor) -> Tensor:
-        """The joint input as every slot sees it, [B, N, I]: itself first, its role last if there are several."""
-        columns = self._own_first
-        per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)
+        """The joint input as every slot sees it, [B, N, V]: itself first, its role last if there are several."""
+        views = per_slot(joint, self._own_first)
         if not self._role.shape[1]:
-            return per_slot
-        return torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
+            return views
+        return torch.cat([views, self._role.expand(len(joint), -1, -1)], -1)
 
     def _change(self, joint: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Change of every slot's own action [D*N, B, A], and the first layer's weights for it [D*N, H, A].
@@ -153,8 +167,9 @@ class CentralisedCritic:
         multiplied for each slot.
         """
         changes = []
-        for i, (_, place) in enumerate(self._own_actions):
-            change = own[i] - joint[:, place].unflatten(1, own[i].shape[1:])  # [B, n, A]
+        joint_action = joint[:, self.spec.obs_size :]
+        for i in range(len(self.spec.roles)):
+            change = own[i] - self.spec.role_action(joint_action, i)  # [B, n, A]
             changes.append(_widened(change, self._widest_action).transpose(0, 1))
         weights = [_widened(weight, self._widest_action) for weight in self._own_weights]  # [D, n, H, A]
         change = changes[0] if len(changes) == 1 else torch.cat(changes)
@@ -281,8 +296,8 @@ def _added(by_twin: Tensor) -> Tensor:
 
 
 def _own_actions(spec: GroupSpec) -> list[tuple[slice, slice]]:
-    """Per role: its slots, and where its actions stand in the joint input."""
-    places, start = [], spec.obs_size
+    """Per role: its slots, and where its actions stand in a view."""
+    places, start = [], view_obs_size(spec)
     for i, role in enumerate(spec.roles):
         stop = start + role.num_slots * role.action.size
         places.append((spec.slots(i), slice(start, stop)))
@@ -294,30 +309,3 @@ def _widened(value: Tensor, width: int) -> Tensor:
     """A tensor [..., A] with zeros up to ``width``, for roles whose actions are narrower than another's."""
     missing = width - value.shape[-1]
     return value if missing == 0 else F.pad(value, (0, missing))
-
-
-def own_first_columns(spec: GroupSpec, with_actions: bool = True) -> list[list[int]]:
-    """Per slot, where its view's columns stand in the joint input: its role is turned so that it leads."""
-    widths = [[role.obs_size for role in spec.roles]]
-    if with_actions:
-        widths.append([role.action.size for role in spec.roles])
-    views = list[list[int]]()
-    for role, own in enumerate(spec.roles):
-        for k in range(own.num_slots):
-            view, start = list[int](), 0
-            for sizes in widths:
-                for i, (other, size) in enumerate(zip(spec.roles, sizes, strict=True)):
-                    first = k if i == role else 0
-                    order = [(first + step) % other.num_slots for step in range(other.num_slots)]
-                    view += [start + slot * size + column for slot in order for column in range(size)]
-                    start += other.num_slots * size
-            views.append(view)
-    return views
-
-
-def role_of_slots(spec: GroupSpec) -> Tensor:
-    """One-hot role of every slot [N, roles], which a shared critic is told; [N, 0] if all are of one role."""
-    if len(spec.roles) == 1:
-        return torch.zeros(spec.num_slots, 0, device="cpu")
-    number = [i for i, role in enumerate(spec.roles) for _ in range(role.num_slots)]
-    return torch.eye(len(spec.roles), device="cpu")[torch.tensor(number, device="cpu")]

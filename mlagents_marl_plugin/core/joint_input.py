@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.group_state import share_states_
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.types import GroupSpec
 
@@ -36,7 +37,9 @@ class JointInput:
                 normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
 
     def __call__(self, obs: Tensor, action: Tensor, agent_mask: Tensor) -> Tensor:
-        """Joint observation [B, joint], normalised, and joint action, side by side; 0 where absent."""
+        """Joint observation [B, joint], normalised, and joint action, side by side; 0 where absent, but for the state
+        (`share_states_`).
+        """
         return self._normalised(torch.cat([obs, action], 1), agent_mask)
 
     def observations(self, obs: Tensor, agent_mask: Tensor) -> Tensor:
@@ -48,7 +51,9 @@ class JointInput:
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
         absent = (agent_mask == 0).index_select(1, self._slot_of_column[: joint.shape[1]])  # [B, N] -> [B, I]
-        return joint.masked_fill_(absent, 0.0)
+        joint.masked_fill_(absent, 0.0)
+        share_states_(self.spec, joint, agent_mask)
+        return joint
 
     def tensors(self) -> dict[str, Tensor]:
         """The normalisers' state by name, not copied."""

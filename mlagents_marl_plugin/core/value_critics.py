@@ -11,7 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.critics import own_first_columns, role_of_slots
+from mlagents_marl_plugin.core.critic_view import (
+    back_to_joint,
+    fixed_view,
+    per_slot,
+    role_of_slots,
+    view_columns,
+    view_obs_size,
+)
 from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import Sharing, unrolled
@@ -80,8 +87,9 @@ class OwnViewCritic:
         separate = sharing is Sharing.SEPARATE
         self.slots_of_outputs = [torch.arange(num_slots if separate else 1, device=device).view(-1, 1)]
         self.pool = torch.eye(num_slots, device=device) if separate else _ones(num_slots, device)
-        columns = own_first_columns(spec, with_actions=False)
-        self._own_first = torch.tensor(columns, device="cpu").to(device)  # [N, joint]
+        columns = view_columns(spec, own_first=True, with_actions=False)
+        self._own_first = torch.tensor(columns, device="cpu").to(device)  # [N, V]
+        self._fixed = fixed_view(spec, False, device)  # [N, V], for networks of their own
         self._role = role_of_slots(spec).to(device)  # [N, roles or 0]
 
     @classmethod
@@ -97,7 +105,7 @@ class OwnViewCritic:
         memory_size: int = 0,
     ) -> "OwnViewCritic":
         """A new critic."""
-        num_inputs = spec.obs_size + sharing.id_size(spec.num_slots)
+        num_inputs = view_obs_size(spec) + sharing.id_size(spec.num_slots)
         if sharing is not Sharing.SEPARATE:
             num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
@@ -109,12 +117,13 @@ class OwnViewCritic:
         net = self.nets[0]
         if self.sharing is Sharing.SEPARATE:
             rows = joint.expand(net.num_networks, -1, -1)
+            if self._fixed is not None:
+                rows = per_slot(joint, self._fixed).transpose(0, 1)
             return _outputs(net, self.sharing, rows, recurrence).squeeze(-1).t()
-        columns = self._own_first
-        per_slot = joint.index_select(1, columns.flatten()).view(-1, *columns.shape)  # [B, N, joint]
+        views = per_slot(joint, self._own_first)  # [B, N, V]
         if self._role.shape[1]:
-            per_slot = torch.cat([per_slot, self._role.expand(len(joint), -1, -1)], -1)
-        rows = self.sharing.network_rows(self.sharing.with_id(per_slot))
+            views = torch.cat([views, self._role.expand(len(joint), -1, -1)], -1)
+        rows = self.sharing.network_rows(self.sharing.with_id(views))
         raw = _outputs(net, self.sharing, rows, recurrence)
         return self.sharing.slot_rows(raw, self.spec.num_slots).squeeze(-1)
 
@@ -125,14 +134,15 @@ class OwnViewCritic:
         self.nets[0].backward(self.sharing.network_rows(gradient.unsqueeze(-1)))
 
     def joint_gradient(self, gradient: Tensor) -> Tensor:
-        net, width = self.nets[0], self._own_first.shape[1]
+        net = self.nets[0]
         of_first = net.backward(self.sharing.network_rows(gradient.unsqueeze(-1)))
-        of_rows = input_gradient(net, of_first, width)
+        of_rows = input_gradient(net, of_first, self._own_first.shape[1])
+        columns = self._own_first
         if self.sharing is Sharing.SEPARATE:
-            return of_rows.sum(0)
-        of_views = self.sharing.slot_rows(of_rows, self.spec.num_slots)  # [B, N, joint]
-        back = self._own_first.argsort(1).expand(len(of_views), -1, -1)
-        return of_views.gather(2, back).sum(1)
+            if self._fixed is None:
+                return of_rows.sum(0)
+            columns = self._fixed
+        return back_to_joint(self.sharing.slot_rows(of_rows, self.spec.num_slots), columns, self.spec)
 
 
 class JointCritic:
@@ -146,6 +156,7 @@ class JointCritic:
         device, num_outputs = net.parameters.device, net.shape.num_outputs
         self.slots_of_outputs = [torch.arange(num_outputs, device=device).view(1, -1)]
         alone = num_outputs == spec.num_slots
+        self._fixed = fixed_view(spec, False, device)
         self.pool = torch.eye(spec.num_slots, device=device) if alone else _ones(spec.num_slots, device)
 
     @classmethod
@@ -161,10 +172,12 @@ class JointCritic:
         memory_size: int = 0,
     ) -> "JointCritic":
         """A new critic."""
-        shape = MlpShape(spec.obs_size, hidden, spec.num_slots if per_agent else 1, normalisation)
+        shape = MlpShape(view_obs_size(spec), hidden, spec.num_slots if per_agent else 1, normalisation)
         return cls(spec, create_stack(shape, memory_size, 1, device, generator, initialisation))
 
     def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
+        if self._fixed is not None:
+            joint = joint.index_select(1, self._fixed[0])  # with the first slot's state, which is the group's
         raw = _outputs(self.nets[0], Sharing.SEPARATE, joint.unsqueeze(0), recurrence)
         return raw.squeeze(0).expand(-1, self.spec.num_slots)
 
@@ -175,7 +188,11 @@ class JointCritic:
         self._of_first(gradient)
 
     def joint_gradient(self, gradient: Tensor) -> Tensor:
-        return input_gradient(self.nets[0], self._of_first(gradient), self.spec.obs_size).squeeze(0)
+        net = self.nets[0]
+        of_view = input_gradient(net, self._of_first(gradient), net.shape.num_inputs).transpose(0, 1)
+        if self._fixed is None:
+            return of_view.squeeze(1)
+        return back_to_joint(of_view, self._fixed[:1], self.spec)
 
     def _of_first(self, gradient: Tensor) -> Tensor:
         if self.nets[0].shape.num_outputs < self.spec.num_slots:
