@@ -12,9 +12,11 @@ from weakref import WeakValueDictionary
 import cattr
 from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers
 from mlagents.trainers.exception import TrainerConfigError
+from mlagents.trainers.settings import TrainerSettings
 from mlagents_envs.base_env import DecisionSteps
 from mlagents_envs.logging_util import get_logger
 
+from mlagents_marl_plugin.adapter import run_files
 from mlagents_marl_plugin.adapter.grouping import FirstAgents, Layout
 from mlagents_marl_plugin.adapter.joint_layout import decide_joint_layout
 from mlagents_marl_plugin.adapter.joint_settings import OWN_FIELDS, Joint
@@ -137,9 +139,10 @@ def join(trainer: "MarlTrainer") -> JointRun:
     """The joint run that a trainer's settings name, which it is part of from now on.
 
     Raises:
-        TrainerConfigError: if another member has other settings, or none of ``joint``.
+        TrainerConfigError: if another member has other settings, none of ``joint``, or no entry at all.
     """
     joint, folder = trainer.hyperparameters.joint, _folder(trainer)
+    _check_entries(trainer)
     for name in joint.members:
         alone = _alone.get((folder, name))
         if alone is not None:
@@ -189,6 +192,26 @@ def _refuse_to_be_alone(alone: "MarlTrainer", joint: str, members: list[str], by
         f"behaviors.{alone.brain_name}.hyperparameters.joint: expected {{name: {joint}, members: {members}}} as in "
         f"behaviors.{by}, got none; write the same joint under each member"
     )
+
+
+def _check_entries(trainer: "MarlTrainer") -> None:
+    """Every member has an entry in the YAML, with a trainer that can join; looked up where the host tells us."""
+    options = run_files.options()
+    if options is None or options.behaviors.get(trainer.brain_name) is not trainer.trainer_settings:
+        return  # of another run in this process
+    joint, mine = trainer.hyperparameters.joint, trainer.trainer_settings.trainer_type
+    for name in joint.members:
+        entry = options.behaviors.get(name)
+        if entry is None and TrainerSettings.default_override is None:
+            raise TrainerConfigError(
+                f"behaviors.{name}: expected an entry, as joint '{joint.name}' of behaviors.{trainer.brain_name} "
+                f"lists it, got none; add one with the same settings, or correct joint.members"
+            )
+        if entry is not None and entry.trainer_type != mine:
+            raise TrainerConfigError(
+                f"behaviors.{name}.trainer_type: expected {mine} as in behaviors.{trainer.brain_name}, got "
+                f"{entry.trainer_type}; the members of joint '{joint.name}' have one learner"
+            )
 
 
 def _check_agreement(joint: str, trainer: "MarlTrainer", other: "MarlTrainer") -> None:

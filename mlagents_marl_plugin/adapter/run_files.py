@@ -36,6 +36,11 @@ def remember_options(options: RunOptions) -> list[StatsWriter]:
     return []
 
 
+def options() -> RunOptions | None:
+    """The run's whole configuration; None in a program that only uses our trainers."""
+    return _options[0] if _options else None
+
+
 def generation() -> int:
     """How many checkpoints this run has written, of all its behaviours and before a kill too."""
     return int(GlobalTrainingStatus.saved_state[OURS].get("generation", 0))

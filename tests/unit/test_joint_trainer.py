@@ -9,7 +9,7 @@ import torch
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
 from mlagents.trainers.settings import RunOptions
 
-from mlagents_marl_plugin.adapter import checkpoint, joint, joint_saving, scores
+from mlagents_marl_plugin.adapter import checkpoint, joint, joint_saving, run_files, scores
 from mlagents_marl_plugin.adapter.joint_trainers import JointLeader
 from mlagents_marl_plugin.core.types import ActionLayout
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
@@ -73,13 +73,24 @@ def test_rows_of_many_areas_and_processes(tmp_path):
     assert sum(compared) > 0.9 * len(scene.lines)
 
 
-def test_rows_where_agents_die_and_ask_when_they_like(tmp_path):
-    scene = mixed(areas=3, deaths=True, periods=(1, 1, 2), agents=4)
+def test_rows_where_agents_die_before_their_group(tmp_path):
+    scene = mixed(areas=3, deaths=True, agents=4)
+    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 800}), scene)
+    assert [role.num_slots for role in trainers["Counter"].spec.roles] == [2, 2]
+    compared = check_rows(trainers, scene, terminations=False)
+    assert sum(compared) > 0.8 * len(scene.lines)
+
+
+def test_members_that_ask_at_different_steps(tmp_path):
+    """CounterB at every second one; between them its last action and observation stand."""
+    scene = mixed(areas=3, periods=(1, 2, 1))
     trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 800}), scene)
     leader = trainers["Counter"]
-    assert [role.num_slots for role in leader.spec.roles] == [2, 2]
-    assert leader.assembler.rejected <= 12, "those of the first step"
-    assert len(leader.replay) > 200
+    assert leader.assembler.rejected <= 9, "those of the first step"
+    rows = JointRows(leader.spec, leader.replay.state_dict(), [])
+    at = [obs[rows.complete, 0, 3] for obs in rows.obs]  # [rows], the step that each kind saw
+    assert len(rows.complete) > 200
+    assert (at[1] == at[0] - at[0] % 2).all()
 
 
 def test_rows_where_nobody_says_who_is_in_a_group(tmp_path):
@@ -183,6 +194,22 @@ def test_the_next_update_after_a_resume_is_the_one_that_would_have_come(tmp_path
     assert_same(run.learner.state_dict(), leader.learner.state_dict())
     for one, other in zip(run.actings, leader.actings, strict=True):
         assert torch.equal(one.explorer.state_dict()["generator"], other.explorer.state_dict()["generator"])
+
+
+def test_inference_plays_what_was_exported_and_writes_nothing(tmp_path):
+    start(tmp_path, joint_options())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    scene = mixed()
+    scene.stop_after = 30
+    start(tmp_path, joint_options(), scene, train=False, load=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for name, size in zip(MEMBERS, (4, 6), strict=True):
+        lines = [line for line in scene.lines if len(line["obs"]) == size][6:]  # behind the first step
+        played = OnnxPolicy(tmp_path / f"{name}.onnx").act(
+            [np.array([line["obs"] for line in lines], np.float32)]
+        )[0]
+        assert len(lines) > 20
+        np.testing.assert_allclose([line["continuous"] for line in lines], played, atol=1e-5)
 
 
 def test_initialising_takes_the_weights_of_all_members(tmp_path):
@@ -304,6 +331,34 @@ def test_members_that_disagree_are_refused_by_field(tmp_path, other, message):
         TrainerConfigError, match=rf"^behaviors\.(Counter|CounterB)\..*{message.split('.', 1)[-1]}"
     ):
         start(tmp_path, joint_options(own={"CounterB": other}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            None,
+            r"behaviors\.CounterB: expected an entry, as joint 'test' of behaviors\.Counter lists it, got none",
+        ),
+        (
+            {"trainer_type": "ppo"},
+            r"behaviors\.CounterB\.trainer_type: expected matd3 as in behaviors\.Counter, got ppo",
+        ),
+    ],
+)
+def test_a_member_that_the_yaml_lacks_or_gives_to_another_trainer_is_refused(
+    tmp_path, monkeypatch, entry, message
+):
+    """Whether or not the scene ever shows it."""
+    config = joint_options()
+    del config.behaviors["CounterB"]
+    if entry is not None:
+        config.behaviors["CounterB"] = RunOptions.from_dict({"behaviors": {"CounterB": entry}}).behaviors[
+            "CounterB"
+        ]
+    monkeypatch.setattr(run_files, "_options", [config])
+    with pytest.raises(TrainerConfigError, match=message):
+        start(tmp_path, config, mixed(agents=1))
 
 
 REFUSED = [
