@@ -102,11 +102,16 @@ class ExploringActing:
         memory: Tensor | None = None,
     ) -> Decision:
         """See `Acting`."""
-        obs, allowed = obs.to(self.device), allowed.to(self.device)
-        raw = self.copy.forward_rows(obs, slots.to(self.device), self.role)
+        obs, allowed, slots = obs.to(self.device), allowed.to(self.device), slots.to(self.device)
+        kept = None
+        if memory is None or memory.shape[1] == 0:
+            raw = self.copy.forward_rows(obs, slots, self.role)
+        else:
+            raw, after = self.copy.remembering_rows(obs, slots, memory.to(self.device), self.role)
+            kept = after.cpu()
         if self.explorer is None:
-            return Decision(actions.mode(self.layout, raw, allowed).cpu(), None)
-        return Decision(self.explorer.act(raw, allowed, members, self.step()).cpu(), None)
+            return Decision(actions.mode(self.layout, raw, allowed).cpu(), None, kept)
+        return Decision(self.explorer.act(raw, allowed, members, self.step()).cpu(), None, kept)
 
     def reset(self, members: Tensor) -> None:
         """See `Acting`."""

@@ -111,7 +111,7 @@ class ModelFiles:
                     sample_obs=sample_obs,
                     stochastic=isinstance(actor, StochasticActor),
                     squashed=isinstance(actor, StochasticActor) and actor.head.squashed,
-                    memory_size=actor.memory_size if isinstance(actor, StochasticActor) else 0,
+                    memory_size=actor.memory_size,
                 )
             except ExportError as error:
                 raise UnityTrainerException(f"{error} The checkpoint {base}.pt is kept.") from error

@@ -9,10 +9,12 @@ from mlagents_envs.timers import timed
 
 from mlagents_marl_plugin.adapter.acting import ExploringActing, SamplingActing
 from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
-from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards
+from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards, SequenceStore
 from mlagents_marl_plugin.core.exploration import Explorer
 from mlagents_marl_plugin.core.replay import Replay
+from mlagents_marl_plugin.core.sequence_replay import SequenceBatch, SequenceReplay, SequenceSize
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
+from mlagents_marl_plugin.core.types import Batch
 
 logger = get_logger(__name__)
 
@@ -42,8 +44,27 @@ class OffPolicyMarlTrainer(MarlTrainer):
 
     def _make_store(self, rewards: Rewards) -> ReplayStore:
         generator = torch.Generator(device=self.device).manual_seed(self.seed + 2)
-        self.replay = Replay(self.spec, self.hyperparameters.buffer_size, self.device, generator)
-        return ReplayStore(self.replay, self.learner, rewards)
+        size = (self.spec, self.hyperparameters.buffer_size, self.device, generator)
+        sequences = self._sequences
+        if sequences is None:
+            self.replay = Replay(*size)
+            return ReplayStore(self.replay, self.learner, rewards)
+        self.replay = SequenceReplay(*size, sequences.memory_size)
+        return SequenceStore(self.replay, self.learner, rewards)
+
+    @property
+    def _sequences(self) -> SequenceSize | None:
+        """What batches of sequences the learner asks for; None: of single transitions."""
+        wanted: SequenceSize | None = getattr(self.learner, "sequences", None)
+        return wanted
+
+    def _batch(self, replay: Replay, non_positive_share: float) -> Batch | SequenceBatch:
+        """What the next update learns from."""
+        hyper, discount, size = self.hyperparameters, self.learner.discount, self._sequences
+        if size is None or not isinstance(replay, SequenceReplay):
+            return replay.sample(hyper.batch_size, hyper.n_step, discount, non_positive_share)
+        number = max(1, hyper.batch_size // size.length)
+        return replay.sample_sequences(number, size, discount, non_positive_share)
 
     # --- updates ----------------------------------------------------------------------------------
 
@@ -71,7 +92,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
             if self.saving.wanted.is_set():
                 break  # whoever saves in another thread would have to wait for all of them
             with self.learning_lock:
-                learner.update(replay.sample(hyper.batch_size, hyper.n_step, learner.discount, share))
+                learner.update(self._batch(replay, share))
                 self.updates += 1
                 self._debt_paid += 1
         with self.learning_lock, self.table.lock:

@@ -13,6 +13,7 @@ from mlagents_marl_plugin.adapter.joint_settings import Joint, check_joint
 from mlagents_marl_plugin.adapter.scene_limits import check_name
 from mlagents_marl_plugin.adapter.strict import strict_fields
 from mlagents_marl_plugin.algorithms import ALGORITHMS, Algorithm
+from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.types import ActionLayout
 
@@ -215,11 +216,15 @@ def _check_memory(settings: TrainerSettings, refuse: Callable[[str, str, object,
             "network_settings.memory",
             f"none for {settings.trainer_type}",
             "memory",
-            "remove it, stack observations in Unity (Stacked Vectors), or use mappo or ippo",
+            "remove it, stack observations in Unity (Stacked Vectors), or use mappo, ippo or qmix",
         )
     if memory.sequence_length < 1:
         rule = "a whole number >= 1"
         refuse("network_settings.memory.sequence_length", rule, memory.sequence_length, "try 16")
+    if getattr(hyperparameters, "layer_normalisation", None) is LayerNormalisation.BATCH:
+        remedy = "steps that follow each other are no sample of what is seen"
+        rule = "none or layer with network_settings.memory"
+        refuse("hyperparameters.layer_normalisation", rule, "batch", remedy)
 
 
 def _check_self_play(settings: TrainerSettings, refuse: Callable[[str, str, object, str], None]) -> None:

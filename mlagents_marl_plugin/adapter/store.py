@@ -11,6 +11,7 @@ from mlagents_marl_plugin.core.learner import OffPolicyLearner, OnPolicyLearner
 from mlagents_marl_plugin.core.replay import Replay
 from mlagents_marl_plugin.core.rewards import RewardShaping, RewardSharing, RewardStep, share_rewards
 from mlagents_marl_plugin.core.rollout import Rollout
+from mlagents_marl_plugin.core.sequence_replay import SequenceReplay
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 
 
@@ -144,6 +145,19 @@ class ReplayStore(_Store):
 
     def _complete(self, steps: Steps, reward: Tensor) -> None:
         self.replay.complete(**self._outcome(steps, reward))
+
+
+class SequenceStore(ReplayStore):
+    """Feeds a replay of sequences, whose rows also keep who decided and, if asked to, what all remembered."""
+
+    replay: SequenceReplay
+
+    def _append(self, steps: Steps, obs: Tensor, mask: Tensor) -> None:
+        memory = _tensor(steps.memory) if self.replay.memory_size else None
+        self.replay.append(obs, mask, _tensor(steps.allowed), memory)
+
+    def _complete(self, steps: Steps, reward: Tensor) -> None:
+        self.replay.complete(**self._outcome(steps, reward), acted=_tensor(steps.decided))
 
 
 class RolloutStore(_Store):

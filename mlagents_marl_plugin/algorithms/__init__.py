@@ -70,7 +70,7 @@ def _mappo(config: type, paper: str) -> Algorithm:
 
 
 def _qmix(config: type, paper: str) -> Algorithm:
-    return Algorithm(config, QmixLearner, "off_policy", False, True, paper)
+    return Algorithm(config, QmixLearner, "off_policy", False, True, paper, supports_memory=True)
 
 
 def _masac(config: type, paper: str) -> Algorithm:

@@ -6,15 +6,19 @@ Sources:
     IQL            Tampuu et al. 2017, https://arxiv.org/abs/1511.08779
     Double Q       van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461
     Munchausen     Vieillard et al. 2020, https://arxiv.org/abs/2007.14430
+    Q(lambda)      Peng & Williams 1996, https://doi.org/10.1007/BF00114731
+    memories       Kapturowski et al. 2019 (R2D2), https://openreview.net/forum?id=r1lyTjAqYX
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.qmix_config import (
+    InitialMemory,
     IqlConfig,
     IqlSharedConfig,
     Mixing,
@@ -40,12 +44,24 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
+from mlagents_marl_plugin.core.sequence_replay import SequenceBatch, SequenceSize
+from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
+from mlagents_marl_plugin.core.value_targets import lambda_target, n_step_target
 
 __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConfig"]
 
 _COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
+
+
+class _Said(NamedTuple):
+    """What networks say of steps and of their successors, per role [R, N_role, choices] each."""
+
+    online: list[Tensor]  # of the steps, to be differentiated next
+    chooser: list[Tensor]  # of the successors, by who chooses there
+    target: list[Tensor]  # of the successors, by the target networks
+    target_now: list[Tensor]  # of the steps, by the target networks; empty where nobody asks
 
 
 class QmixLearner:
@@ -67,6 +83,7 @@ class QmixLearner:
         discount: float,
         device: torch.device,
         seed: int,
+        memory: Memory | None = None,
     ) -> None:
         """
         Args:
@@ -77,14 +94,26 @@ class QmixLearner:
             discount: gamma per step, in [0, 1]; whoever draws the batches applies it.
             device: where everything lives.
             seed: of weights.
+            memory: what agents remember from step to step; None: nothing.
+
+        Attributes:
+            sequences: what `update` wants batches of; None: of single transitions.
 
         Raises:
-            ValueError: if there are continuous actions and ``config.discretise`` is 0.
+            ValueError: if there are continuous actions and ``config.discretise`` is 0, or agents with a memory and
+                BatchNorm.
         """
+        if memory is not None and config.layer_normalisation is LayerNormalisation.BATCH:
+            raise ValueError(
+                "layer_normalisation: expected none or layer with network_settings.memory, got batch; steps that "
+                "follow each other are no sample of what is seen"
+            )
         self.spec = spec
         self.config = config
         self.discount = discount
         self.device = torch.device(device)
+        self.memory = memory
+        self.sequences = self._wanted_sequences()
         self._state = LearnerState(self.device, seed)
         self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
@@ -107,6 +136,7 @@ class QmixLearner:
             self._normalisers,
             self.device,
             weights,
+            0 if memory is None else memory.size,
         )
         self.mixer = self._new_mixer(weights)
         self._target_networks = self._networks.target_copy()
@@ -115,6 +145,13 @@ class QmixLearner:
         self.actor = self._networks
         if self._is_cut:
             self.actor = value_grid.GridActor(spec, config.discretise, self._networks)
+
+    def _wanted_sequences(self) -> SequenceSize | None:
+        config, memory = self.config, self.memory
+        if memory is not None:
+            kept = memory.size if config.initial_memory is InitialMemory.STORED else 0
+            return SequenceSize(memory.sequence_length, config.burn_in, kept)
+        return SequenceSize(config.trace_length) if config.lambd > 0.0 else None
 
     def _new_mixer(self, weights: torch.Generator) -> Mixer:
         config = self.config
@@ -152,28 +189,44 @@ class QmixLearner:
         return {"learning_rate": self.config.learning_rate * self._rate_fraction}
 
     @torch.no_grad()
-    def update(self, batch: Batch) -> None:
+    def update(self, batch: Batch | SequenceBatch) -> None:
         """One gradient step of all networks, and of the targets every ``target_update_interval`` steps."""
-        config, values, num_rows = self.config, self._values, len(batch.obs)
-        action, allowed, next_allowed = self._as_choices(batch)
-        # What is learnt, and behind it what came of it. Who has ended may still be seen there, for the last time;
-        # nothing follows for it.
-        mask = torch.cat([batch.agent_mask, batch.next_agent_mask * (batch.bootstrap > 0)])  # [2B, N]
-        joint = self._joint_obs(torch.cat([batch.obs, batch.next_obs]), mask)
-        present, mixed_by = values.by_column(mask), self._mixed_by(joint, mask)
-        now, then = slice(0, num_rows), slice(num_rows, None)
+        config, values = self.config, self._values
+        in_turn = batch if isinstance(batch, SequenceBatch) else None
+        steps = batch.steps if isinstance(batch, SequenceBatch) else batch
+        action, allowed, next_allowed = self._as_choices(steps)
+        num_rows = len(action)
+        # From a step's row to its successor's.
+        offset = num_rows if in_turn is None else in_turn.num_sequences
+        # Who has ended may still be seen in the successor, for the last time; nothing follows for it.
+        next_mask = steps.next_agent_mask * (steps.bootstrap > 0)
+        behind = next_mask if in_turn is None else steps.next_agent_mask[-offset:]
+        joint = self._joint_obs(
+            torch.cat([steps.obs, steps.next_obs[-offset:]]), torch.cat([steps.agent_mask, behind])
+        )
+        said = self._ask(
+            joint, offset, steps.agent_mask, None if in_turn is None else self._recurrence(in_turn)
+        )
 
-        reward, bootstrap, valid = self._outcome(batch)  # [B, E]
+        reward, bootstrap, valid = self._outcome(steps)  # [R, E]
         if config.munchausen > 0.0:
-            reward = reward + self._bonus(joint[now], action, allowed, batch.agent_mask)
-        raw, next_q = self._say(joint, batch.agent_mask, next_allowed)
-        next_value = self._target_mixer(next_q, present[then], mixed_by[then])
-        target = td_target(reward, next_value, bootstrap).masked_fill_(valid == 0, 0.0)
+            reward = reward + self._bonus(said.target_now, action, allowed, steps.agent_mask)
+            next_q = values.soft_maximum(said.target, next_allowed, config.munchausen_temperature)
+        else:
+            next_q = values.best(said.target, said.chooser, next_allowed)
+        next_joint = joint[offset:]
+        if in_turn is not None:  # there they may still be acting in their own rows
+            next_joint = self._hide_absent_(next_joint.clone(), next_mask)
+        next_state = self._mixed_by(next_joint, next_mask)
+        next_value = self._target_mixer(next_q, values.by_column(next_mask), next_state)
+        target = self._target(reward, next_value, bootstrap, in_turn).masked_fill_(valid == 0, 0.0)
 
-        chosen = values.chosen(raw, action)  # [B, M]
-        prediction = self.mixer(chosen, present[now], mixed_by[now])  # [B, E]
+        joint = joint[:num_rows]
+        chosen = values.chosen(said.online, action)  # [R, M]
+        state = self._mixed_by(joint, steps.agent_mask)
+        prediction = self.mixer(chosen, values.by_column(steps.agent_mask), state)  # [R, E]
         gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
-        self._networks.backward(values.backward(self.mixer.backward(gradient), action))
+        self._backward(values.backward(self.mixer.backward(gradient), action), offset)
         nets = self._networks.nets
         norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in nets]
         mixer_norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.mixer.nets]
@@ -182,9 +235,9 @@ class QmixLearner:
         if self._state.updates % config.target_update_interval == 0:
             self._update_targets()
         self._last = ValueUpdate(
-            joint[now],
+            joint,
             allowed,
-            batch.agent_mask,
+            steps.agent_mask if in_turn is None else steps.agent_mask * in_turn.learnt.unsqueeze(1),
             chosen,
             prediction,
             target,
@@ -212,38 +265,66 @@ class QmixLearner:
         for i, normaliser in enumerate(self._normalisers):
             if normaliser is not None:
                 normaliser.normalise_(self.spec.role_obs(joint, i))
+        return self._hide_absent_(joint, agent_mask)
+
+    def _hide_absent_(self, joint: Tensor, agent_mask: Tensor) -> Tensor:
         zero_absent_obs(self.spec, joint, agent_mask)
         share_states_(self.spec, joint, agent_mask)
         return joint
 
     def _mixed_by(self, joint: Tensor, agent_mask: Tensor) -> Tensor:
-        """What the mixing network's weights depend on [B, S]: the scene's state if it sends one, else the joint
-        observation; and who is there.
+        """What the mixing networks read besides agents' values [R, S]: the scene's state if it sends one, else the
+        joint observation; and who is there.
         """
         seen = group_state(self.spec, joint) if state_size(self.spec) else joint
         return torch.cat([seen, agent_mask], 1)
 
-    def _say(self, joint: Tensor, agent_mask: Tensor, next_allowed: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What the networks say of the first half of [2B, joint], per role [B, N_role, choices], to be differentiated
-        next; and each branch's value of the second half, the successors, by the target networks [B, M].
-        """
-        config, values, num_rows = self.config, self._values, len(agent_mask)
-        now, then = joint[:num_rows], joint[num_rows:]
-        target_raw = self._target_networks(then, self._choices)
-        if config.munchausen > 0.0:
-            next_q = values.soft_maximum(target_raw, next_allowed, config.munchausen_temperature)
-        elif not config.double_q:
-            next_q = values.best(target_raw, target_raw, next_allowed)
-        elif self._chooses_apart:
-            next_q = values.best(target_raw, self._networks(then, self._choices), next_allowed)
-        else:  # in one pass
-            said = self._networks(joint, self._choices)
-            chooser = [of_role[num_rows:] for of_role in said]
-            return [of_role[:num_rows] for of_role in said], values.best(target_raw, chooser, next_allowed)
-        row_weight = agent_mask if config.layer_normalisation is LayerNormalisation.BATCH else None
-        return self._networks(now, self._choices, row_weight), next_q
+    def _recurrence(self, in_turn: SequenceBatch) -> Recurrence | None:
+        """How the rows of all sequences follow each other, those behind their last steps included."""
+        if self.memory is None:
+            return None
+        num_sequences, memory = in_turn.num_sequences, in_turn.memory
+        if self.config.initial_memory is InitialMemory.ZERO:
+            memory = memory.new_zeros(num_sequences, self.spec.num_slots, self.memory.size)
+        return Recurrence((num_sequences,) * (len(in_turn.held) // num_sequences), memory, in_turn.held)
 
-    def _bonus(self, joint: Tensor, action: Tensor, allowed: Tensor, agent_mask: Tensor) -> Tensor:
+    def _ask(self, joint: Tensor, offset: int, agent_mask: Tensor, recurrence: Recurrence | None) -> _Said:
+        """What networks say of [R + offset, joint], steps and behind them what came of the last ones."""
+        config, choices = self.config, self._choices
+        now, then = slice(0, len(joint) - offset), slice(offset, None)
+        target_now, online, chooser = list[Tensor](), list[Tensor](), list[Tensor]()
+        if recurrence is not None or config.munchausen > 0.0:
+            target_all = self._target_networks(joint, choices, recurrence=recurrence)
+            target, target_now = _rows(target_all, then), _rows(target_all, now)
+        else:
+            target = self._target_networks(joint[then], choices)
+        double_q = config.double_q and config.munchausen == 0.0
+        if recurrence is not None or (double_q and not self._chooses_apart):
+            online_all = self._networks(joint, choices, recurrence=recurrence)
+            online, chooser = _rows(online_all, now), _rows(online_all, then)
+        else:
+            chooser = self._networks(joint[then], choices) if double_q else target
+            online = self._networks(joint[now], choices, agent_mask if self._chooses_apart else None)
+        return _Said(online, chooser if double_q else target, target, target_now)
+
+    def _backward(self, gradients: list[Tensor], offset: int) -> None:
+        """Differentiate what was said of the steps; of what is behind them nothing is learnt."""
+        if self.memory is not None:
+            gradients = [F.pad(gradient, (0, 0, 0, 0, 0, offset)) for gradient in gradients]
+        self._networks.backward(gradients)
+
+    def _target(
+        self, reward: Tensor, next_value: Tensor, bootstrap: Tensor, in_turn: SequenceBatch | None
+    ) -> Tensor:
+        """What values [R, E] are to become."""
+        if in_turn is None:
+            return td_target(reward, next_value, bootstrap)
+        config, rest = self.config, (in_turn.follows.unsqueeze(1), in_turn.num_sequences)
+        if config.lambd > 0.0:
+            return lambda_target(reward, next_value, bootstrap, *rest, config.lambd)
+        return n_step_target(reward, next_value, bootstrap, *rest, config.n_step)
+
+    def _bonus(self, raw: list[Tensor], action: Tensor, allowed: Tensor, agent_mask: Tensor) -> Tensor:
         """``munchausen * max(temperature * log_prob, munchausen_floor)`` of what was done, [B, E].
 
         It is the mean over branches, and over who is there where the value is the group's.
@@ -252,7 +333,6 @@ class QmixLearner:
         """
         config, values = self.config, self._values
         temperature = config.munchausen_temperature
-        raw = self._target_networks(joint, self._choices)
         log_prob = values.log_prob(raw, action, allowed, temperature)  # [B, M], <= 0
         bonus = (log_prob * temperature).clamp_min_(config.munchausen_floor)
         per_slot = values.slot_mean(bonus) * config.munchausen
@@ -338,3 +418,7 @@ class QmixLearner:
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {"optimiser": self._optimiser.tensors()}
+
+
+def _rows(per_role: list[Tensor], rows: slice) -> list[Tensor]:
+    return [of_role[rows] for of_role in per_role]

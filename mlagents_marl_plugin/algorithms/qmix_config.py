@@ -30,6 +30,13 @@ class Mixing(Enum):
     NONE = "none"
 
 
+class InitialMemory(Enum):
+    """What agents remember where a sequence begins in the middle of an episode; the values are what users write."""
+
+    STORED = "stored"
+    ZERO = "zero"
+
+
 @attrs.define(slots=False)
 class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
     """QMIX: a network of action values per agent, mixed into the group's value in training (Rashid et al. 2018)."""
@@ -47,6 +54,20 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
     double_q: bool = True
     """Whether the online networks choose the next action that the target networks value (against
     over-estimation)."""
+
+    lambd: float = 0.0
+    """Weight of what came later in the returns of sequences that are learnt from, 0 <= lambd <= 1; 0: returns go
+    over n_step steps."""
+
+    trace_length: int = 8
+    """Steps of these sequences, >= 1, where agents have no memory; with one, its sequence_length counts."""
+
+    burn_in: int = 0
+    """Steps before a sequence that only bring the memory up to date, >= 0; with network_settings.memory."""
+
+    initial_memory: InitialMemory = InitialMemory.STORED
+    """What agents remember where a sequence begins in the middle of an episode: stored (what they did then) or
+    zero (nothing); with network_settings.memory."""
 
     mixing: Mixing = Mixing.MONOTONIC
     """How agents' values make the group's: monotonic (a network that rises with each), sum, or none (every agent
@@ -90,6 +111,9 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
             "learning_rate": positive(self.learning_rate, "try 5e-4"),
             "tau": fraction("tau", self.tau, "it is the fraction copied per update, try 0.01"),
             "target_update_interval": whole(self.target_update_interval, 1, "with tau: 1 try 200"),
+            "lambd": self._lambda_rule(),
+            "trace_length": whole(self.trace_length, 1, "try 8"),
+            "burn_in": whole(self.burn_in, 0, "try sequence_length / 2"),
             "mixing_width": whole(self.mixing_width, 1, "try 32"),
             "mixing_hidden_units": whole(self.mixing_hidden_units, 1, "try 64"),
             "munchausen": share("munchausen", self.munchausen, "0 is QMIX, 0.9 as published"),
@@ -106,6 +130,12 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
             ),
             "random_steps": whole(self.random_steps, 0, "try 0"),
         }
+
+    def _lambda_rule(self) -> Rule:
+        if self.n_step > 1:
+            rule = f"0 with n_step: {self.n_step}"
+            return Rule(self.lambd == 0, rule, "returns go by n_step or by lambd, set n_step: 1")
+        return share("lambd", self.lambd, "0 is the published algorithm, try 0.6")
 
     def make_explorer(self, layout: ActionLayout, generator: torch.Generator) -> EpsilonGreedy:
         """How agents with these actions explore; ``generator`` is where they act."""

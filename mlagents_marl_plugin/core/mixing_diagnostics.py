@@ -69,7 +69,8 @@ def greedy_diversity(
     """How often agents of a role choose differently where they see the same, 0-d in [0, 1].
 
     Observations of all slots are shown to every slot's network. The figure is the share of pairs of slots, observations
-    and branches in which the greedy choices differ. Networks that are shared without an id have 0.
+    and branches in which the greedy choices differ, with nothing in memory. Networks that are shared without an id
+    have 0.
 
     Args:
         actor: its networks put out a value per choice.
@@ -85,7 +86,7 @@ def greedy_diversity(
         encoded = []
         for slot in range(role.num_slots):
             number = torch.full((len(obs),), slot, device=obs.device)
-            raw = actor.roles[i].forward_normalised_rows(obs, number)
+            raw, _ = actor.roles[i].step_rows(obs, number, obs.new_zeros(len(obs), actor.memory_size))
             encoded.append(actions.mode(role.action, raw, allowed))
         choices = torch.stack(encoded)  # [n, R, A]
         num_branches = len(role.action.branches)

@@ -16,7 +16,7 @@ from mlagents_marl_plugin.core.plain_network import plain_network
 from mlagents_marl_plugin.core.plain_recurrent import plain_recurrent
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, input_gradient
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack, input_gradient
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
 
@@ -240,15 +240,16 @@ class DecentralisedActor:
         normalisers: Sequence[RunningNormaliser | None],
         device: torch.device,
         generator: torch.Generator,
+        memory_size: int = 0,
     ) -> "DecentralisedActor":
-        """New actors; ``normalisers`` has one per role, or None for none."""
+        """New actors; ``normalisers`` has one per role, or None for none; ``memory_size`` 0 = without a memory."""
         roles = []
         for role, normaliser in zip(spec.roles, normalisers, strict=True):
             num_networks = sharing.num_networks(role.num_slots)
             encoder = create_encoder(role, role.actor_sensors, num_networks, device, generator)
             num_inputs = num_actor_inputs(role, sharing, encoder)
             shape = MlpShape(num_inputs, hidden, role.action.size, normalisation)
-            net = StackedMlp.create(shape, num_networks, device, generator)
+            net = create_stack(shape, memory_size, num_networks, device, generator)
             roles.append(RoleActor(role, sharing, net, normaliser, encoder))
         return cls(roles)
 
@@ -292,16 +293,27 @@ class DecentralisedActor:
             if mine.encoder is not None and its.encoder is not None:
                 mine.encoder.copy_weights(its.encoder)
 
-    def __call__(self, joint: Tensor, spec: GroupSpec, row_weight: Tensor | None = None) -> list[Tensor]:
+    def __call__(
+        self,
+        joint: Tensor,
+        spec: GroupSpec,
+        row_weight: Tensor | None = None,
+        recurrence: Recurrence | None = None,
+    ) -> list[Tensor]:
         """Raw outputs of everybody, per role [B, N_role, P].
 
         Args:
             joint: [B, joint observation, or more behind it], normalised, 0 where absent.
             spec: the group's layout.
             row_weight: [B, N] 0/1, see `StackedMlp.__call__`.
+            recurrence: how the rows follow each other, for networks with a memory; all slots are its units.
         """
         return [
-            role(spec.role_obs(joint, i), None if row_weight is None else row_weight[:, spec.slots(i)])
+            role(
+                spec.role_obs(joint, i),
+                None if row_weight is None else row_weight[:, spec.slots(i)],
+                None if recurrence is None else recurrence.of(spec.slots(i)),
+            )
             for i, role in enumerate(self.roles)
         ]
 
@@ -313,6 +325,21 @@ class DecentralisedActor:
     def forward_rows(self, obs: Tensor, slot: Tensor, role: int = 0) -> Tensor:
         """Raw outputs of one role's agents, see `RoleActor.forward_rows`."""
         return self.roles[role].forward_rows(obs, slot)
+
+    def remembering_rows(
+        self, obs: Tensor, slot: Tensor, memory: Tensor, role: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """`forward_rows` of agents that remember [R, M], and what they remember from now on [R, M]."""
+        of_role = self.roles[role]
+        if of_role.normaliser is not None:
+            obs = of_role.normaliser.normalise_(obs.clone())
+        return of_role.step_rows(obs, slot, memory)
+
+    @property
+    def memory_size(self) -> int:
+        """M, numbers that an agent remembers; 0 without a memory."""
+        net = self.nets[0]
+        return net.shape.memory_size if isinstance(net, StackedRecurrent) else 0
 
     def slot_module(self, slot: int, role: int = 0) -> nn.Module:
         """One slot of one role for export, see `RoleActor.slot_module`."""

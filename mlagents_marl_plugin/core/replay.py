@@ -25,6 +25,7 @@ from mlagents_marl_plugin.core.types import Batch, GroupSpec
 _logger = logging.getLogger(__name__)
 
 _OPEN = -1  # in `_successor`: the row's outcome is not known (yet), so it cannot be sampled
+_BYTES_BESIDE = 9  # per row: its successor, and whether it is complete
 _CANDIDATES = 4  # draws per sample; where 1 of 15 rows is open, all four are so once in 50,000 samples
 _CANDIDATES_THINNED = 16
 _ENTRIES = ("rows", "successor", "capacity", "next_id", "dropped", "device", "generator")
@@ -65,8 +66,8 @@ class Replay:
         self.capacity = capacity
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device) if generator is None else generator
-        self._layout = RowLayout.of(spec)
-        with buffer_memory("Replay", capacity, self.bytes_per_step(spec), self.device):
+        self._layout = self._row_layout()
+        with buffer_memory("Replay", capacity, 4 * self._layout.width + _BYTES_BESIDE, self.device):
             self._rows = torch.zeros(capacity, self._layout.width, device=self.device)
             self._successor = torch.full((capacity,), _OPEN, dtype=torch.int64, device=self.device)
         # Counts exist twice, so that neither the device nor the host has to ask the other.
@@ -80,7 +81,10 @@ class Replay:
     @staticmethod
     def bytes_per_step(spec: GroupSpec) -> int:
         """Bytes that one group step takes: 4 per float of the row and 9 for its place in the lane."""
-        return RowLayout.of(spec).width * 4 + 9
+        return RowLayout.of(spec).width * 4 + _BYTES_BESIDE
+
+    def _row_layout(self) -> RowLayout:
+        return RowLayout.of(self.spec)
 
     def __len__(self) -> int:
         """Number of rows that can be sampled."""
@@ -91,13 +95,14 @@ class Replay:
         """The number that the next appended row will get; also the count of all rows ever appended."""
         return self._next_id
 
-    def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor) -> int:
+    def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor, memory: Tensor | None = None) -> int:
         """Add open rows: what is observed now, whose outcome `complete` will fill in.
 
         Args:
             obs: [M, joint]. What stands in it for absent slots is replaced by 0.
             agent_mask: [M, N] bool or 0/1.
             allowed: [M, joint choices] bool or 0/1, width 0 without discrete branches.
+            memory: [M, N * memory size], what each slot remembers before it decides; None where rows keep nothing.
 
         Returns:
             The number of the first row; the others follow on.
@@ -111,7 +116,7 @@ class Replay:
                 f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; "
                 "raise buffer_size"
             )
-        block = decision_block("Replay.append", self.spec, self._layout, obs, agent_mask, allowed)
+        block = decision_block("Replay.append", self.spec, self._layout, obs, agent_mask, allowed, memory)
         block = block.to(self.device)
         for place, piece in self._pieces(self._next_id, num_rows):
             self._rows[place] = block[piece]
@@ -132,6 +137,7 @@ class Replay:
         terminated: Tensor,
         next_rows: Tensor,
         cut: Tensor,
+        acted: Tensor | None = None,
     ) -> None:
         """Fill in what happened at open rows, which can be sampled from then on.
 
@@ -146,6 +152,7 @@ class Replay:
             next_rows: [M] int64 on the CPU, the row that shows what came of it.
             cut: [M] bool or 0/1: the successor is only the end of a lane (the observation at an end or a time
                 limit, or where a member left), so an n-step return stops there and bootstraps from it.
+            acted: [M, N] bool or 0/1: the slot decided in this row; None where rows do not keep it.
 
         Raises:
             ValueError: if a shape is wrong, or a row is unknown, was completed before, or is not older than
@@ -153,7 +160,8 @@ class Replay:
         """
         layout, num_rows = self._layout, rows.shape[0]
         given = {"action": action, "value_mask": value_mask, "reward": reward, "terminated": terminated}
-        block = outcome_block("Replay.complete", layout, num_rows, {**given, "cut": cut.unsqueeze(-1)})
+        given |= {"cut": cut.unsqueeze(-1)} | ({} if acted is None else {"acted": acted})
+        block = outcome_block("Replay.complete", layout, num_rows, given)
         check_shape("Replay.complete", "next_rows", next_rows, (num_rows,))
         kept = self._accept(rows, next_rows)
         if kept.numel() < num_rows:

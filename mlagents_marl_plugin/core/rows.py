@@ -30,20 +30,21 @@ class RowLayout(NamedTuple):
     memory: slice
 
     @classmethod
-    def of(cls, spec: GroupSpec, on_policy: bool = False, memory_size: int = 0) -> "RowLayout":
-        """The layout of a group's rows; with ``on_policy`` also who decided, and how likely the action was; with a
-        ``memory_size`` also what every slot remembered before it decided.
+    def of(
+        cls, spec: GroupSpec, on_policy: bool = False, memory_size: int = 0, in_sequence: bool = False
+    ) -> "RowLayout":
+        """The layout of a group's rows; with ``on_policy`` or ``in_sequence`` also who decided, with the former also
+        how likely the action was; with a ``memory_size`` also what every slot remembered before it decided.
         """
         slots = spec.num_slots
-        decision = slots if on_policy else 0
         widths = (
             spec.obs_size,
             spec.action_size,
             slots,
             slots,
             slots,
-            decision,
-            decision,
+            slots if on_policy else 0,
+            slots if on_policy or in_sequence else 0,
             1,
             slots,
             spec.allowed_size,
@@ -116,7 +117,8 @@ def clean_outcome(spec: GroupSpec, layout: RowLayout, block: Tensor, agent_mask:
     block[:, layout.within_outcome(layout.reward)].masked_fill_(ignored, 0.0)
     if layout.acted.stop > layout.acted.start:
         acted = block[:, layout.within_outcome(layout.acted)].masked_fill_(agent_mask == 0, 0.0)
-        block[:, layout.within_outcome(layout.log_prob)].masked_fill_(acted == 0, 0.0)
+        if layout.log_prob.stop > layout.log_prob.start:
+            block[:, layout.within_outcome(layout.log_prob)].masked_fill_(acted == 0, 0.0)
 
 
 def zero_absent_obs(spec: GroupSpec, joint_obs: Tensor, agent_mask: Tensor) -> None:

@@ -114,9 +114,19 @@ class GridActor(DecentralisedActor):
         raw: Tensor = self._heads[role](super().forward_rows(obs, slot, role))
         return raw
 
+    def remembering_rows(
+        self, obs: Tensor, slot: Tensor, memory: Tensor, role: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """See `DecentralisedActor.remembering_rows`."""
+        values, memory = super().remembering_rows(obs, slot, memory, role)
+        return self._heads[role](values), memory
+
     def slot_module(self, slot: int, role: int = 0) -> nn.Module:
         """See `DecentralisedActor.slot_module`."""
-        return nn.Sequential(super().slot_module(slot, role), self._heads[role])
+        network = super().slot_module(slot, role)
+        if self.memory_size:
+            return _RememberingGrid(network, self._heads[role])
+        return nn.Sequential(network, self._heads[role])
 
 
 class GridHead(nn.Module):
@@ -138,3 +148,17 @@ class GridHead(nn.Module):
             for i in range(self.num_values)
         ]
         return torch.cat([*parts, values[:, self.num_values * self.k :]], 1)
+
+
+class _RememberingGrid(nn.Module):
+    """A network that reads and writes a memory, and a head behind it."""
+
+    def __init__(self, network: nn.Module, head: GridHead) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def forward(self, obs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, O] and [B, M] -> [B, A] and [B, M]."""
+        values, memory = self.network(obs, memory)
+        return self.head(values), memory

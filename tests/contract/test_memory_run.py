@@ -10,20 +10,33 @@ import yaml
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, launcher, learn, write_config
 
-HYPERPARAMETERS = {"group_size": 2, "batch_size": 64, "buffer_size": 128, "num_epoch": 2, "burn_in": 2}
+HYPERPARAMETERS = {
+    "mappo": {"group_size": 2, "batch_size": 64, "buffer_size": 128, "num_epoch": 2, "burn_in": 2},
+    "qmix": {
+        "group_size": 2,
+        "batch_size": 64,
+        "buffer_size": 1_000,
+        "buffer_init_steps": 100,
+        "steps_per_update": 30.0,
+        "burn_in": 2,
+        "lambd": 0.5,
+        "discretise": 3,
+        "save_replay_buffer": True,
+    },
+}
 NETWORK = {"hidden_units": 16, "num_layers": 1, "memory": {"memory_size": 8, "sequence_length": 4}}
 
 
-def run(folder: Path, max_steps: int, *options: str) -> str:
+def run(folder: Path, trainer_type: str, max_steps: int, *options: str) -> str:
     settings = {"max_steps": max_steps, "summary_freq": 300, "network_settings": NETWORK}
-    config = write_config(folder, "Counter", "mappo", HYPERPARAMETERS, settings)
+    config = write_config(folder, "Counter", trainer_type, HYPERPARAMETERS[trainer_type], settings)
     scene = f"--env={launcher(folder, 'Counter')}"
     areas = ("--num-areas=3", "--env-args", "--branches=3,2", "--masks")
     return learn(folder, str(config), scene, f"--base-port={free_port()}", *options, *areas)
 
 
 def test_a_run_with_a_memory_and_its_continuation(tmp_path: Path) -> None:
-    run(tmp_path, 600)
+    run(tmp_path, "mappo", 600)
     folder = tmp_path / "results" / "run"
     written = yaml.safe_load((folder / "configuration.yaml").read_text())["behaviors"]["Counter"]
     assert written["network_settings"]["memory"] == NETWORK["memory"]
@@ -31,7 +44,7 @@ def test_a_run_with_a_memory_and_its_continuation(tmp_path: Path) -> None:
     first = torch.load(folder / "Counter" / "checkpoint.pt", weights_only=True)
     assert "0.memory.weight" in first["learner"]["actor"] and "0.memory.weight" in first["learner"]["critic"]
 
-    printed = run(tmp_path, 1_200, "--resume")
+    printed = run(tmp_path, "mappo", 1_200, "--resume")
     assert f"at step {first['step']}" in printed and "Counter. Step: 1200." in printed
     last = torch.load(folder / "Counter" / "checkpoint.pt", weights_only=True)
     assert last["updates"] >= first["updates"] + 3
@@ -45,3 +58,21 @@ def test_a_run_with_a_memory_and_its_continuation(tmp_path: Path) -> None:
     again = policy.act(obs, masks, agent_ids=[4, 9])[0]
     assert again[0] == pytest.approx(values[0][0], abs=1e-6)
     assert np.abs(again[1] - values[0][1]).max() > 1e-6
+
+
+def test_action_values_with_a_memory_and_their_continuation(tmp_path: Path) -> None:
+    run(tmp_path, "qmix", 600)
+    folder = tmp_path / "results" / "run" / "Counter"
+    first = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert "0.memory.weight" in first["learner"]["actor"] and first["updates"] > 5
+
+    printed = run(tmp_path, "qmix", 900, "--resume")
+    assert f"at step {first['step']}" in printed and "collect" not in printed
+    last = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert last["updates"] >= first["updates"] + 5
+
+    policy = OnnxPolicy(folder.with_suffix(".onnx"))
+    assert policy.memory_size == 8
+    obs, masks = [np.ones((2, 4), np.float32)], np.ones((2, 5), np.float32)
+    values, choices = policy.act(obs, masks, agent_ids=[4, 9])[:2]
+    assert set(values.flatten().tolist()) <= {-1.0, 0.0, 1.0} and choices.shape == (2, 2)

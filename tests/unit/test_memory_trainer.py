@@ -10,6 +10,7 @@ from mlagents.trainers.exception import TrainerConfigError
 from mlagents.trainers.settings import NetworkSettings
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.core.sequence_replay import SequenceSize
 from mlagents_marl_plugin.core.types import RolloutBatch
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.unit.conftest import host_state, printed  # noqa: F401
@@ -29,27 +30,39 @@ def remembering(**behavior: Any) -> dict[str, Any]:
     return {"network_settings": {**NETWORK, "memory": MEMORY}, **behavior}
 
 
-def recall(folder: Path, memory: bool, max_steps: int, **run: Any) -> tuple[Run, RecallScene]:
+RECALL: dict[str, tuple[dict[str, Any], int, int]] = {  # with how many steps it is learnt, and surely not
+    "mappo": (
+        {"batch_size": 512, "buffer_size": 512, "num_epoch": 5, "critic_learning_rate": 0.005},
+        16_000,
+        16_000,
+    ),
+    "qmix": (
+        {"buffer_size": 4_000, "buffer_init_steps": 500, "steps_per_update": 16.0, "epsilon_decay": 0.9995},
+        8_000,
+        5_000,
+    ),
+}
+
+
+def recall(folder: Path, trainer_type: str, memory: bool) -> RecallScene:
     """A run on 16 areas of `RecallScene`."""
+    own, enough, too_few = RECALL[trainer_type]
     scene = SceneManager(lambda process: RecallScene(16, seed=3))
     network = NETWORK | ({"memory": {"memory_size": 16, "sequence_length": LENGTH}} if memory else {})
-    hyper = {
-        "batch_size": 512,
-        "buffer_size": 512,
-        "num_epoch": 5,
-        "learning_rate": 0.005,
-        "critic_learning_rate": 0.005,
-        "group_size": 2,
-    }
-    behavior = {"max_steps": max_steps, "network_settings": network}
-    run = Run(folder, options("Recall", "mappo", hyper, behavior), scene, **run).start()
-    return run, scene.workers[0].scene
+    hyper = {"learning_rate": 0.005, "group_size": 2} | own
+    behavior = {"max_steps": enough if memory else too_few, "network_settings": network}
+    Run(folder, options("Recall", trainer_type, hyper, behavior), scene).start()
+    played: RecallScene = scene.workers[0].scene
+    return played
 
 
-def test_what_must_be_remembered_is_learnt_with_a_memory_and_only_so(tmp_path: Path) -> None:
-    _, scene = recall(tmp_path / "with", True, 16_000)
+@pytest.mark.parametrize("trainer_type", RECALL)
+def test_what_must_be_remembered_is_learnt_with_a_memory_and_only_so(
+    tmp_path: Path, trainer_type: str
+) -> None:
+    scene = recall(tmp_path / "with", trainer_type, True)
     assert np.mean(scene.scores[-20:]) > 0.9
-    _, scene = recall(tmp_path / "without", False, 16_000)
+    scene = recall(tmp_path / "without", trainer_type, False)
     assert abs(np.mean(scene.scores[-40:])) < 0.15
 
     policy = OnnxPolicy(tmp_path / "with" / "Recall.onnx")
@@ -144,6 +157,30 @@ def test_a_resumed_run_remembers_the_same_weights(tmp_path: Path) -> None:
     assert again.trainer.updates > first.trainer.updates
 
 
+def test_action_values_explore_and_keep_what_rows_remembered(tmp_path: Path) -> None:
+    """The replay's memories are those that the actor made of what stands in its rows."""
+    hyper = {"learning_rate": 1e-12, "group_size": 2}
+    run = start(tmp_path, trainer_type="qmix", hyper=hyper, behavior=remembering())
+    replay, role = run.trainer.replay, run.trainer.learner.actor.roles[0]
+    batch = replay.sample_sequences(200, run.trainer.learner.sequences, 0.99)
+    first, second = slice(0, 200), slice(200, 400)
+    linked = batch.follows[first] == 1
+    obs = batch.steps.obs[first].view(200, 2, -1)
+    moved = 0
+    begun = replay.sample_sequences(200, SequenceSize(1, 0, 16), 0.99)
+    for slot in range(2):
+        number = torch.full((200,), slot)
+        _, after = role.step_rows(obs[:, slot], number, batch.memory[:, slot])
+        decided = linked & (batch.held[first, slot] == 0)
+        moved += int((after[decided] - batch.memory[decided, slot]).abs().amax(1).gt(1e-4).sum())
+        # Wherever such a successor begins a sequence itself, that memory is what stands in its row.
+        for row in decided.nonzero().squeeze(1)[:20].tolist():
+            same = (begun.steps.obs == batch.steps.obs[second][row]).all(1).nonzero().squeeze(1)
+            for other in same.tolist():
+                torch.testing.assert_close(begun.memory[other, slot], after[row], rtol=0.0, atol=1e-5)
+    assert moved > 50
+
+
 @pytest.mark.parametrize("trainer_type", FORGETS)
 def test_a_memory_is_refused_where_nothing_learns_it(tmp_path: Path, trainer_type: str) -> None:
     expected = rf"network_settings\.memory: expected none for {trainer_type}, got memory; .*mappo"
@@ -168,3 +205,5 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         start(tmp_path, trainer_type="mappo", hyper={"burn_in": 2})
     with pytest.raises(TrainerConfigError, match=r"burn_in: expected a whole number >= 0, got -1"):
         start(tmp_path, trainer_type="mappo", hyper={"burn_in": -1})
+    with pytest.raises(TrainerConfigError, match=r"layer_normalisation: expected none or layer with .*batch"):
+        start(tmp_path, trainer_type="qmix", hyper={"layer_normalisation": "batch"}, behavior=remembering())
