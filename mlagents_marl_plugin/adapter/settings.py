@@ -144,7 +144,8 @@ def check_slots(behavior_name: str, hyperparameters: Any, members: tuple[int, ..
 def check_actions(
     behavior_name: str, algorithm: Algorithm, hyperparameters: Any, action: ActionLayout
 ) -> None:
-    """Refuse continuous actions where the algorithm values choices and nothing says how to cut values into them.
+    """Refuse what agents with these actions cannot be told: continuous ones where the algorithm values choices and
+    nothing says how to cut values into them, and what the algorithm's own settings refuse.
 
     Raises:
         TrainerConfigError: naming the field.
@@ -155,6 +156,10 @@ def check_actions(
             f"{action.continuous} continuous actions, got 0; set discretise: 3 to choose among 3 values of "
             f"each, or use maddpg, matd3 or mappo"
         )
+    try:
+        hyperparameters.check_layout(action)
+    except ValueError as error:
+        raise TrainerConfigError(f"behaviors.{behavior_name}.hyperparameters.{error}") from None
 
 
 def check_supported(behavior_name: str, settings: TrainerSettings) -> None:

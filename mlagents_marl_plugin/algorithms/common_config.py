@@ -9,6 +9,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import Schedule
+from mlagents_marl_plugin.core.types import ActionLayout
 
 
 class Rule(NamedTuple):
@@ -58,6 +59,13 @@ class CheckedConfig:
                 raise ValueError(
                     f"{field}: expected {rule.expected}, got {getattr(self, field)}; {rule.remedy}"
                 )
+
+    def check_layout(self, layout: ActionLayout) -> None:
+        """Refuse settings that do not go with these actions.
+
+        Raises:
+            ValueError: naming the field.
+        """
 
 
 @attrs.define(slots=False)

@@ -1,5 +1,7 @@
 """Settings of the MASAC family. Ranges stand under each field and are checked when an object is made."""
 
+from enum import Enum
+
 import attrs
 
 from mlagents_marl_plugin.algorithms.common_config import (
@@ -13,6 +15,14 @@ from mlagents_marl_plugin.algorithms.common_config import (
 )
 from mlagents_marl_plugin.core.distributions import GaussianHead, StdType
 from mlagents_marl_plugin.core.rewards import RewardSharing
+from mlagents_marl_plugin.core.types import ActionLayout
+
+
+class ActorLoss(Enum):
+    """What actors learn by; the values are what users write in YAML."""
+
+    SOFT = "soft"
+    ADVANTAGE_WEIGHTED = "advantage_weighted"
 
 
 @attrs.define(slots=False)
@@ -41,6 +51,21 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
     centralised_critic: bool = True
     """Whether critics see everybody's observations and actions (true), or their own agent's only."""
 
+    actor_loss: ActorLoss = ActorLoss.SOFT
+    """What actors learn by: soft (the value of what they would do now, and entropy), or advantage_weighted (repeat
+    what is in the replay, the better the more), which is for starting from a saved replay."""
+
+    advantage_temperature: float = 1.0
+    """Advantage that makes an action of the replay e times as important to advantage_weighted, > 0, in units of the
+    return. Higher imitates more."""
+
+    munchausen: float = 0.0
+    """Weight of the log-probability of one's own choices that is added to the reward, 0 <= munchausen < 1; the
+    published value is 0.9. Only without continuous actions, and with actor_loss soft."""
+
+    munchausen_floor: float = -1.0
+    """Least value of choice temperature times log-probability, <= 0, in units of the reward."""
+
     initial_std: float = 1.0
     """Standard deviation of continuous values at the start, before tanh, > 0. With 1, first actions fill
     [-1, 1] nearly evenly."""
@@ -67,6 +92,13 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
                 "it is a share of the largest, try 0.2",
             ),
             "tau": fraction("tau", self.tau, "it is the fraction copied per update, try 0.005"),
+            "advantage_temperature": positive(self.advantage_temperature, "try 1"),
+            "munchausen": Rule(
+                0 <= self.munchausen < 1 and (self.munchausen == 0 or self.actor_loss is ActorLoss.SOFT),
+                "0 <= munchausen < 1, and 0 unless actor_loss is soft",
+                "0 is MASAC, 0.9 as published; advantage_weighted pays no entropy",
+            ),
+            "munchausen_floor": Rule(self.munchausen_floor <= 0, "a number <= 0", "try -1"),
             "initial_std": positive(self.initial_std, "try 1"),
             "min_std": Rule(
                 0 < self.min_std <= self.initial_std,
@@ -74,6 +106,14 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
                 "try 0.01",
             ),
         }
+
+    def check_layout(self, layout: ActionLayout) -> None:
+        """See `CheckedConfig`."""
+        if layout.continuous and self.munchausen > 0:
+            raise ValueError(
+                f"munchausen: expected 0 with continuous actions, got {self.munchausen}; it is paid by the "
+                "log-probability of choices, and a density has no bound, so leave it out"
+            )
 
     @property
     def head(self) -> GaussianHead:

@@ -61,11 +61,7 @@ class SquashedDistribution(ActionDistribution):
         """See `ActionDistribution.log_prob`. A value at its limit counts as the next one within."""
         parts = self._log_chances(action)
         if self.layout.continuous:
-            outermost = 1.0 - 0.5 * torch.finfo(action.dtype).eps
-            values = action[..., : self.layout.continuous].clamp(-outermost, outermost)
-            before_tanh = torch.atanh(values)
-            noise = (before_tanh - self.mean) * torch.exp(-self.log_std)
-            parts.append(self._density(noise, before_tanh))
+            parts.append(self._density(self._standard(action), self._before_tanh(action)))
         return sum(parts[1:], parts[0])
 
     def entropies(self) -> dict[str, Tensor]:
@@ -103,6 +99,20 @@ class SquashedDistribution(ActionDistribution):
                 weighted = chance * of_branch - of_entropy.unsqueeze(-1) * (chance * log_choice)
                 parts.append(weighted - chance * weighted.sum(-1, keepdim=True))
         return torch.cat([*parts, of_log_std], -1)
+
+    def log_prob_gradient(self, action: Tensor, of_log_prob: Tensor) -> Tensor:
+        """The gradient of a loss by the raw output, [..., num_outputs], given that by `log_prob` of an action, [...].
+
+        The correction for tanh depends on the action alone, so that the gradient is the Gaussian's before tanh.
+        """
+        return self.backward(action, of_log_prob, torch.zeros_like(of_log_prob))[0]
+
+    def _before_tanh(self, action: Tensor) -> Tensor:
+        outermost = 1.0 - 0.5 * torch.finfo(action.dtype).eps
+        return torch.atanh(action[..., : self.layout.continuous].clamp(-outermost, outermost))
+
+    def _standard(self, action: Tensor) -> Tensor:
+        return (self._before_tanh(action) - self.mean).mul_(torch.exp(-self.log_std))
 
     def _density(self, noise: Tensor, before_tanh: Tensor) -> Tensor:
         """Log-density [...] of ``tanh(before_tanh)``: the Gaussian's, less ``log(1 - tanh^2)`` in a form that is exact

@@ -8,6 +8,7 @@ Source: Haarnoja et al. 2017, theorem 1, https://arxiv.org/abs/1702.08165
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -25,11 +26,11 @@ NEXT = torch.tensor([[1, 2], [0, 1], [2, 0]])
 GOES_ON = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
 
 
-def soft_value_iteration() -> Tensor:
+def soft_value_iteration(temperature: float = TEMPERATURE) -> Tensor:
     """Q [3, 2]."""
     q = torch.zeros(3, 2)
     for _ in range(200):
-        value = TEMPERATURE * (q / TEMPERATURE).logsumexp(1)
+        value = temperature * (q / temperature).logsumexp(1)
         q = REWARD + DISCOUNT * GOES_ON * value[NEXT]
     return q
 
@@ -52,7 +53,9 @@ def transitions() -> Batch:
     )
 
 
-def learnt(layout: ActionLayout, obs_size: int, batch: Batch, num_updates: int) -> MasacLearner:
+def learnt(
+    layout: ActionLayout, obs_size: int, batch: Batch, num_updates: int, **settings: Any
+) -> MasacLearner:
     spec = GroupSpec((RoleSpec("a", 1, ((obs_size,),), layout),))
     config = MasacConfig(
         learning_rate=3e-3,
@@ -60,6 +63,7 @@ def learnt(layout: ActionLayout, obs_size: int, batch: Batch, num_updates: int) 
         temperature_learning_rate=0.0,
         initial_temperature=TEMPERATURE,
         tau=0.05,
+        **settings,
     )
     sizes = {"hidden_units": 32, "num_layers": 1, "normalize": False}
     learner = MasacLearner(spec, config, **sizes, discount=DISCOUNT, device=CPU, seed=0)
@@ -78,6 +82,23 @@ def test_values_and_policy_are_those_of_soft_value_iteration() -> None:
     chance = policy.log_choice[0].squeeze(1).exp()
     torch.testing.assert_close(chance, (q / TEMPERATURE).softmax(1), rtol=0.0, atol=0.03)
     assert float(chance[0, 1]) > 0.25  # which would be 0 if entropy were worth nothing
+
+
+def test_munchausens_policy_is_that_of_a_lower_temperature() -> None:
+    """With a bonus of ``m t log pi`` values become ``Q + m t log pi``, where Q and pi are those of temperature
+    ``(1 - m) t`` (Vieillard et al. 2020, theorem 1): gaps between values become 1 / (1 - m) times as wide.
+    """
+    bonus = 0.5
+    temperature = (1.0 - bonus) * TEMPERATURE
+    batch, q = transitions(), soft_value_iteration(temperature)
+    learner = learnt(ActionLayout(0, (2,)), 3, batch, 800, munchausen=bonus, munchausen_floor=-100.0)
+    log_policy = (q / temperature).log_softmax(1)
+    policy = learner.actor.distribution(torch.eye(3), learner.spec, torch.ones(3, 2), 0)
+    chance = policy.log_choice[0].squeeze(1).exp()
+    torch.testing.assert_close(chance, log_policy.exp(), rtol=0.0, atol=0.03)
+    found = learner.critic(torch.cat([batch.obs, batch.action], 1)).squeeze(-1)  # [2, 6]
+    expected = (q + bonus * TEMPERATURE * log_policy).flatten().expand(2, -1)
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.15)
 
 
 def test_a_value_is_drawn_with_the_density_that_its_worth_asks_for() -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.masac import (
+    ActorLoss,
     IsacConfig,
     IsacSharedConfig,
     MasacConfig,
@@ -319,10 +320,20 @@ def absent(batch: Batch, slot: int, spec: GroupSpec, padding: float) -> Batch:
 @EVERY_PRESET
 @EVERY_SHARING
 def test_an_absent_agent_changes_nothing_not_even_as_nan(name: str, sharing: Sharing) -> None:
-    kinds = RoleSpec("a", 2, ((5,),), HYBRID), RoleSpec("b", 1, ((2,),), DISCRETE)
+    check_absence(PRESETS[name](share_actor=sharing, share_critic=sharing), HYBRID)
+
+
+@pytest.mark.parametrize("sharing", [Sharing.SHARED, Sharing.SEPARATE])
+def test_nor_does_it_with_munchausens_bonus_or_weighted_advantages(sharing: Sharing) -> None:
+    check_absence(MasacConfig(share_actor=sharing, munchausen=0.9), DISCRETE)
+    check_absence(MasacConfig(share_actor=sharing, actor_loss=ActorLoss.ADVANTAGE_WEIGHTED), HYBRID)
+
+
+def check_absence(config: MasacConfig, layout: ActionLayout) -> None:
+    kinds = RoleSpec("a", 2, ((5,),), layout), RoleSpec("b", 1, ((2,),), DISCRETE)
     spec, states = GroupSpec(kinds), []
     for padding in (0.0, 1e6, math.nan):
-        learner = make(spec, PRESETS[name](share_actor=sharing, share_critic=sharing), normalize=True)
+        learner = make(spec, config, normalize=True)
         for seed in range(3):
             batch = absent(random_batch(spec, seed=seed), 1, spec, padding)
             learner.observe(batch.obs, batch.agent_mask)
@@ -407,6 +418,7 @@ CHANGES: dict[str, Any] = {
     "observation_clip": 0.1,
     "critic_loss": "huber",
     "max_gradient_norm": 1e-3,
+    "actor_loss": ActorLoss.ADVANTAGE_WEIGHTED,
     "initial_std": 0.3,
     "min_std": 1.0,
 }
@@ -440,6 +452,10 @@ def test_every_field_of_the_learner_changes_something(field: str) -> None:
         ("layer_normalisation", LayerNormalisation.BATCH),
         ("observation_clip", 0.0),
         ("max_gradient_norm", -1.0),
+        ("advantage_temperature", 0.0),
+        ("munchausen", 1.0),
+        ("munchausen", -0.1),
+        ("munchausen_floor", 0.1),
         ("initial_std", 0.0),
         ("min_std", 2.0),
         ("non_positive_share", 0.0),
@@ -452,6 +468,43 @@ def test_every_field_of_the_learner_changes_something(field: str) -> None:
 def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{field}: expected .+, got .+; .+"):
         PRESETS[name](**{field: value})
+
+
+def test_munchausen_is_refused_where_no_entropy_is_paid_and_with_continuous_actions() -> None:
+    with pytest.raises(ValueError, match=r"^munchausen: expected .+ 0 unless actor_loss is soft, got 0\.9; "):
+        MasacConfig(munchausen=0.9, actor_loss=ActorLoss.ADVANTAGE_WEIGHTED)
+    for layout in (CONTINUOUS, HYBRID):
+        with pytest.raises(ValueError, match=r"^munchausen: expected 0 with continuous actions, got 0\.9; "):
+            make(one_role(2, layout), MasacConfig(munchausen=0.9))
+
+
+def test_the_bonus_is_cut_off_at_its_floor() -> None:
+    """The target of a row is its reward, and what was so unlikely that the floor counts."""
+    spec = one_role(1, DISCRETE)
+    learner = make(spec, MasacConfig(munchausen=0.5, munchausen_floor=-0.01))
+    batch = random_batch(spec)
+    batch.bootstrap.zero_()
+    learner.update(batch)
+    assert learner._last_critic is not None
+    torch.testing.assert_close(learner._last_critic.target, batch.reward - 0.005)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 5.0])
+def test_the_temperature_of_advantages_says_how_much_the_better_ones_count(temperature: float) -> None:
+    one, other = (
+        trained(
+            "masac",
+            one_role(2, HYBRID),
+            actor_loss=ActorLoss.ADVANTAGE_WEIGHTED,
+            advantage_temperature=value,
+        )
+        for value in (1.0, temperature)
+    )
+    assert "actor" in changed(weights(one), weights(other))
+    assert "temperature" not in one.metrics()
+    assert same_state(
+        one.state_dict()["temperatures"], make(one_role(2, HYBRID)).state_dict()["temperatures"]
+    )
 
 
 def test_a_learning_rate_fraction_stops_everything_at_zero() -> None:

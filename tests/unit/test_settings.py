@@ -264,6 +264,16 @@ def test_continuous_actions_are_for_those_who_can(trainer_type):
         check_actions("Ball", algorithm, hyper("", trainer_type), layout)
 
 
+def test_settings_that_do_not_go_with_a_behaviours_actions_are_named():
+    algorithm, hyperparameters = ALGORITHMS["masac"], hyper("munchausen: 0.9", "masac")
+    check_actions("Ball", algorithm, hyperparameters, ActionLayout(0, (3,)))
+    with pytest.raises(
+        TrainerConfigError,
+        match=r"^behaviors\.Ball\.hyperparameters\.munchausen: expected 0 with continuous actions, got 0\.9; .+",
+    ):
+        check_actions("Ball", algorithm, hyperparameters, ActionLayout(2))
+
+
 def test_schedules_are_written_as_the_hosts():
     for field in ("learning_rate_schedule", "epsilon_schedule", "beta_schedule"):
         assert getattr(hyper(f"{field}: linear", "mappo"), field) is Schedule.LINEAR

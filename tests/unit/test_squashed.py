@@ -55,6 +55,18 @@ def test_log_probabilities_are_those_of_torch(layout: ActionLayout) -> None:
     torch.testing.assert_close(policy.log_prob(draw.action), expected, rtol=1e-4, atol=1e-4)
 
 
+@EVERY_LAYOUT
+def test_the_gradient_by_a_recorded_action_is_that_of_autograd(layout: ActionLayout) -> None:
+    policy = policy_of(layout)
+    action, of_log_prob = (
+        policy.draw(seeded(2)).action.detach().double(),
+        torch.randn(40, generator=seeded(3)).double(),
+    )
+    found = policy.log_prob_gradient(action, of_log_prob)
+    (expected,) = torch.autograd.grad((policy.log_prob(action) * of_log_prob).sum(), policy._raw)
+    torch.testing.assert_close(found, expected)
+
+
 def test_densities_far_out_are_finite_and_right() -> None:
     raw = torch.tensor([[8.0, -1.0], [-12.0, 0.0], [30.0, -3.0]])
     policy = SquashedDistribution(ActionLayout(1), HEAD, raw, None, torch.ones(3, 0))
