@@ -2,6 +2,7 @@
 
     uv run python benchmarks/soak.py kills --count 200
     uv run python benchmarks/soak.py players --count 48
+    uv run python benchmarks/soak.py editor --count 30
     uv run python benchmarks/soak.py settings --count 50
     uv run python benchmarks/soak.py memory --agent-steps 2000000
 
@@ -21,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["kills", "players", "settings", "memory"])
+    parser.add_argument("what", choices=["kills", "players", "editor", "settings", "memory"])
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", help="of faults of players; default all")
@@ -39,6 +40,10 @@ def main() -> int:
         from soaks import players
 
         survived = players.soak(options.count, options.seed, options.kinds or players.ALL)
+    elif options.what == "editor":
+        from soaks import editor
+
+        survived = editor.soak(options.count)
     elif options.what == "settings":
         from soaks import settings
 

@@ -57,7 +57,7 @@ def fail_once(kind: str, workers: int, areas: int, after: int) -> Fault:
     """One run with one player that fails after so many steps."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, "Counter", {**BEHAVIOR, "max_steps": 2 * areas * (after + 400) * workers})
+        prepare(folder, "Counter", {**BEHAVIOR, "max_steps": 2 * areas * (after + 200) * workers})
         marker, events = folder / "failed", folder / "events.jsonl"
         fault = ("--fault", kind, "--fault-after", str(after), "--fault-once", str(marker))
         flags = (f"--num-envs={workers}", f"--num-areas={areas}", "--timeout-wait=20")

@@ -1,65 +1,16 @@
-"""Training in the Editor: mlagents-learn without --env, and Play, Stop, Play as a person presses them.
+"""Training in the Editor: mlagents-learn without --env, and Play, Stop, Play as a person presses them."""
 
-``marl-player play`` stands in for the Editor's button, and the settings of the environment are those of a shipped YAML.
-"""
-
-import re
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from mlagents_marl_plugin.adapter import checkpoint
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
-from tests.contract.host import free_port, interrupt, read_until, start
-from tests.contract.playing import TIMEOUT, player
-
-SHIPPED = Path(__file__).resolve().parents[2] / "trainer_configs" / "tennis_matd3.yaml"
-PORT = free_port(1)
-# The host has no option for the Editor's port, and several tests may run on one machine.
-LEARN = f"""
-from mlagents_envs.environment import UnityEnvironment
-UnityEnvironment.DEFAULT_EDITOR_PORT = {PORT}
-from mlagents.trainers.learn import main
-main()
-"""
-LISTENING = f"Listening on port {PORT}. Start training by pressing the Play button"
-STEP = re.compile(r"Tennis\. Step: (\d+)")
-
-
-class Editor:
-    """A training that waits for Play, and the Editor in front of it."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        config = yaml.safe_load(SHIPPED.read_text())
-        config["behaviors"]["Tennis"]["summary_freq"] = 100
-        (folder / "tennis.yaml").write_text(yaml.safe_dump(config))
-        self.printed = ""
-        self.playing: subprocess.Popen | None = None
-
-    def learn(self, *flags: str) -> subprocess.Popen:
-        return start(
-            self.folder, "tennis.yaml", *flags, program=[sys.executable, "-c", LEARN], start_new_session=True
-        )
-
-    def play(self, learning: subprocess.Popen) -> int:
-        """Wait to be asked, press Play, and wait for a line of figures; returns its step."""
-        self.printed += read_until(learning, LISTENING)
-        self.playing = subprocess.Popen(player("play", "Tennis", "--mlagents-port", str(PORT)))
-        self.printed += read_until(learning, "Tennis. Step: ")
-        return int(STEP.findall(self.printed)[-1])
-
-    def stop(self) -> int:
-        """Press Stop; the Editor's exit code."""
-        assert self.playing is not None
-        self.playing.send_signal(signal.SIGINT)
-        return self.playing.wait(TIMEOUT)
+from tests.contract.editor import Editor
+from tests.contract.host import interrupt, read_until
+from tests.contract.playing import TIMEOUT
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +29,7 @@ def steps(editor: Editor) -> list[int]:
         for _ in range(3):
             steps.append(editor.play(learning))
             assert editor.stop() == 0
-        editor.printed += read_until(learning, LISTENING)
+        editor.printed += read_until(learning, editor.listening)
         interrupt(learning)
         editor.printed += learning.communicate(timeout=TIMEOUT)[0]
     assert learning.returncode == 0, editor.printed
@@ -86,7 +37,7 @@ def steps(editor: Editor) -> list[int]:
 
 
 class TestEditor:
-    # Only where the host forks its environment worker does the worker listen on this test's port.
+    # See tests/contract/editor.py.
     __test__ = sys.platform == "linux"
 
     def test_c88_training_goes_on_at_each_play(self, editor: Editor, steps: list[int]) -> None:

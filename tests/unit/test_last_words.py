@@ -1,5 +1,6 @@
 """The line of ours after a traceback of the host that a scene has caused."""
 
+import socket
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from mlagents_envs.exception import (
     UnityTimeOutException,
     UnityWorkerInUseException,
 )
+from mlagents_envs.rpc_communicator import RpcCommunicator
 
 from mlagents_marl_plugin.adapter import last_words
 
@@ -55,6 +57,12 @@ def test_the_last_line_says_what_to_do(
     assert lines[-1].startswith(told)
     assert "; " in lines[-1]
     assert type(error).__name__ in lines[-2]
+
+
+def test_a_port_that_is_in_use_is_what_the_host_calls_a_worker_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UnityWorkerInUseException) as raised:
+        RpcCommunicator(worker_id=0, base_port=other.getsockname()[1])
+    assert str(last_words.last_words(raised.value)).startswith("port: expected a free one")
 
 
 def test_a_field_that_there_is_not_is_told_with_the_nearest_one() -> None:
