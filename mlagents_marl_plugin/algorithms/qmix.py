@@ -11,20 +11,19 @@ Sources:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.qmix_config import (
-    InitialMemory,
     IqlConfig,
     IqlSharedConfig,
     Mixing,
     QmixConfig,
     VdnConfig,
 )
+from mlagents_marl_plugin.algorithms.qmix_sequences import recurrence_of, target_of, wanted_sequences
 from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.action_values import ActionValues
 from mlagents_marl_plugin.core.group_state import group_state, share_states_, state_size
@@ -33,7 +32,6 @@ from mlagents_marl_plugin.core.losses import (
     clip_gradient_,
     masked_mean,
     soft_update_,
-    td_target,
     value_loss_gradient,
 )
 from mlagents_marl_plugin.core.mixers import Mixer, MonotonicMixer, NoMixer, SumMixer
@@ -44,24 +42,15 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
-from mlagents_marl_plugin.core.sequence_replay import SequenceBatch, SequenceSize
-from mlagents_marl_plugin.core.sequences import Memory, Recurrence
+from mlagents_marl_plugin.core.sequence_replay import SequenceBatch
+from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
-from mlagents_marl_plugin.core.value_targets import lambda_target, n_step_target
+from mlagents_marl_plugin.core.value_passes import ValuePasses
 
 __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConfig"]
 
 _COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
-
-
-class _Said(NamedTuple):
-    """What networks say of steps and of their successors, per role [R, N_role, choices] each."""
-
-    online: list[Tensor]  # of the steps, to be differentiated next
-    chooser: list[Tensor]  # of the successors, by who chooses there
-    target: list[Tensor]  # of the successors, by the target networks
-    target_now: list[Tensor]  # of the steps, by the target networks; empty where nobody asks
 
 
 class QmixLearner:
@@ -113,7 +102,7 @@ class QmixLearner:
         self.discount = discount
         self.device = torch.device(device)
         self.memory = memory
-        self.sequences = self._wanted_sequences()
+        self.sequences = wanted_sequences(config, memory)
         self._state = LearnerState(self.device, seed)
         self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
@@ -121,8 +110,6 @@ class QmixLearner:
         self._is_cut = value_grid.must_be_cut(spec, config.discretise)
         self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
         self._values = ActionValues(self._choices, self.device)
-        # BatchNorm's statistics are to be those of what is learnt, so choosing is a pass of its own there.
-        self._chooses_apart = config.layer_normalisation is LayerNormalisation.BATCH
         weights = torch.Generator("cpu").manual_seed(seed)
         self._normalisers = [
             RunningNormaliser(role.obs_size, config.observation_clip, self.device) if normalize else None
@@ -141,17 +128,18 @@ class QmixLearner:
         self.mixer = self._new_mixer(weights)
         self._target_networks = self._networks.target_copy()
         self._target_mixer = self.mixer.target_copy()
+        self._passes = ValuePasses(
+            self._networks,
+            self._target_networks,
+            self._choices,
+            double_q=config.double_q and config.munchausen == 0.0,
+            asks_target_now=config.munchausen > 0.0,
+            batch_norm=config.layer_normalisation is LayerNormalisation.BATCH,
+        )
         self._optimiser = StackedAdam([*self._networks.nets, *self.mixer.nets], config.learning_rate)
         self.actor = self._networks
         if self._is_cut:
             self.actor = value_grid.GridActor(spec, config.discretise, self._networks)
-
-    def _wanted_sequences(self) -> SequenceSize | None:
-        config, memory = self.config, self.memory
-        if memory is not None:
-            kept = memory.size if config.initial_memory is InitialMemory.STORED else 0
-            return SequenceSize(memory.sequence_length, config.burn_in, kept)
-        return SequenceSize(config.trace_length) if config.lambd > 0.0 else None
 
     def _new_mixer(self, weights: torch.Generator) -> Mixer:
         config = self.config
@@ -204,9 +192,8 @@ class QmixLearner:
         joint = self._joint_obs(
             torch.cat([steps.obs, steps.next_obs[-offset:]]), torch.cat([steps.agent_mask, behind])
         )
-        said = self._ask(
-            joint, offset, steps.agent_mask, None if in_turn is None else self._recurrence(in_turn)
-        )
+        recurrence = None if in_turn is None else recurrence_of(in_turn, self.memory)
+        said = self._passes(joint, offset, steps.agent_mask, recurrence)
 
         reward, bootstrap, valid = self._outcome(steps)  # [R, E]
         if config.munchausen > 0.0:
@@ -219,14 +206,15 @@ class QmixLearner:
             next_joint = self._hide_absent_(next_joint.clone(), next_mask)
         next_state = self._mixed_by(next_joint, next_mask)
         next_value = self._target_mixer(next_q, values.by_column(next_mask), next_state)
-        target = self._target(reward, next_value, bootstrap, in_turn).masked_fill_(valid == 0, 0.0)
+        target = target_of(config, reward, next_value, bootstrap, in_turn).masked_fill_(valid == 0, 0.0)
 
         joint = joint[:num_rows]
         chosen = values.chosen(said.online, action)  # [R, M]
-        state = self._mixed_by(joint, steps.agent_mask)
-        prediction = self.mixer(chosen, values.by_column(steps.agent_mask), state)  # [R, E]
+        mixed_by = self._mixed_by(joint, steps.agent_mask)
+        prediction = self.mixer(chosen, values.by_column(steps.agent_mask), mixed_by)  # [R, E]
         gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
-        self._backward(values.backward(self.mixer.backward(gradient), action), offset)
+        of_chosen = self.mixer.backward(gradient)
+        self._passes.backward(values.backward(of_chosen, action), offset, recurrence is not None)
         nets = self._networks.nets
         norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in nets]
         mixer_norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.mixer.nets]
@@ -278,51 +266,6 @@ class QmixLearner:
         """
         seen = group_state(self.spec, joint) if state_size(self.spec) else joint
         return torch.cat([seen, agent_mask], 1)
-
-    def _recurrence(self, in_turn: SequenceBatch) -> Recurrence | None:
-        """How the rows of all sequences follow each other, those behind their last steps included."""
-        if self.memory is None:
-            return None
-        num_sequences, memory = in_turn.num_sequences, in_turn.memory
-        if self.config.initial_memory is InitialMemory.ZERO:
-            memory = memory.new_zeros(num_sequences, self.spec.num_slots, self.memory.size)
-        return Recurrence((num_sequences,) * (len(in_turn.held) // num_sequences), memory, in_turn.held)
-
-    def _ask(self, joint: Tensor, offset: int, agent_mask: Tensor, recurrence: Recurrence | None) -> _Said:
-        """What networks say of [R + offset, joint], steps and behind them what came of the last ones."""
-        config, choices = self.config, self._choices
-        now, then = slice(0, len(joint) - offset), slice(offset, None)
-        target_now, online, chooser = list[Tensor](), list[Tensor](), list[Tensor]()
-        if recurrence is not None or config.munchausen > 0.0:
-            target_all = self._target_networks(joint, choices, recurrence=recurrence)
-            target, target_now = _rows(target_all, then), _rows(target_all, now)
-        else:
-            target = self._target_networks(joint[then], choices)
-        double_q = config.double_q and config.munchausen == 0.0
-        if recurrence is not None or (double_q and not self._chooses_apart):
-            online_all = self._networks(joint, choices, recurrence=recurrence)
-            online, chooser = _rows(online_all, now), _rows(online_all, then)
-        else:
-            chooser = self._networks(joint[then], choices) if double_q else target
-            online = self._networks(joint[now], choices, agent_mask if self._chooses_apart else None)
-        return _Said(online, chooser if double_q else target, target, target_now)
-
-    def _backward(self, gradients: list[Tensor], offset: int) -> None:
-        """Differentiate what was said of the steps; of what is behind them nothing is learnt."""
-        if self.memory is not None:
-            gradients = [F.pad(gradient, (0, 0, 0, 0, 0, offset)) for gradient in gradients]
-        self._networks.backward(gradients)
-
-    def _target(
-        self, reward: Tensor, next_value: Tensor, bootstrap: Tensor, in_turn: SequenceBatch | None
-    ) -> Tensor:
-        """What values [R, E] are to become."""
-        if in_turn is None:
-            return td_target(reward, next_value, bootstrap)
-        config, rest = self.config, (in_turn.follows.unsqueeze(1), in_turn.num_sequences)
-        if config.lambd > 0.0:
-            return lambda_target(reward, next_value, bootstrap, *rest, config.lambd)
-        return n_step_target(reward, next_value, bootstrap, *rest, config.n_step)
 
     def _bonus(self, raw: list[Tensor], action: Tensor, allowed: Tensor, agent_mask: Tensor) -> Tensor:
         """``munchausen * max(temperature * log_prob, munchausen_floor)`` of what was done, [B, E].
@@ -418,7 +361,3 @@ class QmixLearner:
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {"optimiser": self._optimiser.tensors()}
-
-
-def _rows(per_role: list[Tensor], rows: slice) -> list[Tensor]:
-    return [of_role[rows] for of_role in per_role]

@@ -102,9 +102,7 @@ def all_values(learner: QmixLearner, parameters: Tensor, batch: SequenceBatch) -
     held, shape, values = batch.held.view(T + 1, S, N), learner.actor.nets[0].shape, []
     assert isinstance(shape, RecurrentShape)
     for slot in range(N):
-        memory = batch.memory[:, slot]
-        if learner.config.initial_memory is InitialMemory.ZERO:
-            memory = torch.zeros_like(memory)
+        memory = batch.memory[:, slot] if batch.memory.shape[2] else torch.zeros(S, M)
         row = parameters[slot if learner.config.share_actor is Sharing.SEPARATE else 0]
         values.append(unrolled(shape, row, obs[:, :, slot], memory, held[:, :, slot]))
     return torch.stack(values, 2)
@@ -157,6 +155,8 @@ CASES: dict[str, tuple[type[QmixConfig], dict[str, Any]]] = {
 def test_an_update_is_that_of_plain_torch(case: str) -> None:
     preset, changes = CASES[case]
     learner, batch = make(preset(max_gradient_norm=0.0, **changes)), played()
+    if learner.config.initial_memory is InitialMemory.ZERO:
+        batch = batch._replace(memory=torch.zeros(S, N, 0))
     parameters = learner.actor.nets[0].parameters.clone().requires_grad_()
     loss = loss_written_out(learner, batch, parameters)
     (expected,) = torch.autograd.grad(loss, parameters)
