@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
+from mlagents_marl_plugin.algorithms.qmix import QmixConfig, QmixLearner
+from mlagents_marl_plugin.algorithms.qmix_config import InitialMemory
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.exploration import ExplorationSchedule, Explorer, NoiseType
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.replay import Replay
 from mlagents_marl_plugin.core.rewards import RewardShaping, RewardSharing, RewardStep, share_rewards
+from mlagents_marl_plugin.core.sequence_replay import SequenceReplay
+from mlagents_marl_plugin.core.sequences import Memory
 from tests.gpu.course import NUM_STEPS, OnlyOn, act, batch_of, learner_of, played, tensors
-from tests.unit.groups import CPU, HYBRID, one_role, two_roles
+from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, two_roles
 
 EVERY_ALGORITHM = pytest.mark.parametrize("name", ALGORITHMS)
 
@@ -73,6 +77,36 @@ def test_sampling() -> None:
         for n_step, share in ((1, 1.0), (3, 1.0), (1, 0.5)):
             assert {part.device for part in replay.sample(4, n_step, 0.9, share)} == {CPU}
         assert replay.metrics()["size"] == NUM_STEPS
+
+
+@pytest.mark.parametrize("initial_memory", list(InitialMemory))
+def test_sequences_and_memories(initial_memory: InitialMemory) -> None:
+    spec = one_role(2, DISCRETE)
+    steps = played(spec)
+    config = QmixConfig(burn_in=1, lambd=0.5, initial_memory=initial_memory)
+    with torch.device("meta"), OnlyOn(CPU):
+        sizes = {"hidden_units": 8, "num_layers": 1, "normalize": True, "discount": 0.9}
+        learner = QmixLearner(spec, config, **sizes, device=CPU, seed=0, memory=Memory(4, 3))
+        assert learner.sequences is not None
+        size = learner.sequences.memory_size
+        replay = SequenceReplay(spec, 2 * NUM_STEPS, CPU, memory_size=size)
+        remembered = torch.zeros(NUM_STEPS + 1, 2 * size, device=CPU)
+        first = replay.append(steps.obs, steps.agent_mask, steps.allowed, remembered)
+        rows = torch.arange(first, first + NUM_STEPS, device=CPU)
+        here = steps.agent_mask[:NUM_STEPS]
+        outcome = (steps.action, steps.reward, here, steps.terminated, rows + 1, steps.cut)
+        replay.complete(rows, *outcome, here)
+        replay.load_state_dict(replay.state_dict())
+        for _ in range(2):
+            learner.update(replay.sample_sequences(4, learner.sequences, 0.9))
+        raw, memory = learner.actor.remembering_rows(
+            steps.obs[:, :5],
+            torch.zeros(NUM_STEPS + 1, dtype=torch.int64, device=CPU),
+            torch.zeros(NUM_STEPS + 1, 4, device=CPU),
+        )
+        figures = learner.metrics()
+    assert {part.device for part in (raw, memory, *figures.values())} == {CPU}
+    assert all(bool(torch.isfinite(figure).all()) for figure in figures.values())
 
 
 def test_shaping_and_sharing_of_rewards() -> None:

@@ -38,6 +38,21 @@ def test_a_resumed_run_makes_the_very_update_that_it_would_have_made(tmp_path, t
     assert again.acting.explorer.figures(0) == first.acting.explorer.figures(0)
 
 
+@pytest.mark.parametrize("lambd", [0.0, 0.8])
+def test_a_resumed_run_draws_the_very_sequences_that_it_would_have_drawn(tmp_path, lambd):
+    memory = {"memory_size": 8, "sequence_length": 4}
+    network = {"hidden_units": 8, "num_layers": 1, "memory": memory}
+    hyper = {"save_replay_buffer": True, "burn_in": 2, "lambd": lambd}
+    settings = {"trainer_type": "qmix", "hyper": hyper, "behavior": {"network_settings": network}}
+    first = start(tmp_path, scene=manager(**CHOICES), **settings).trainer
+    again = build(tmp_path, scene=manager(**CHOICES), load=True, seed=99, **settings)
+    for trainer in (first, again):
+        trainer._debt_paid = trainer._updates_owed() + trainer._debt_paid - 1
+        trainer._update_policy()
+    assert_same(first.learner.state_dict(), again.learner.state_dict())
+    assert first.updates > 10
+
+
 @FAMILY
 def test_only_permitted_choices_are_made_and_learnt_from(tmp_path, trainer_type):
     replay = start(tmp_path, trainer_type=trainer_type, scene=manager(**CHOICES)).trainer.replay
