@@ -11,6 +11,7 @@ from mlagents.trainers.settings import NetworkSettings
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.sequence_replay import SequenceSize
+from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.types import RolloutBatch
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.unit.conftest import host_state, printed  # noqa: F401
@@ -157,28 +158,34 @@ def test_a_resumed_run_remembers_the_same_weights(tmp_path: Path) -> None:
     assert again.trainer.updates > first.trainer.updates
 
 
-def test_action_values_explore_and_keep_what_rows_remembered(tmp_path: Path) -> None:
-    """The replay's memories are those that the actor made of what stands in its rows."""
-    hyper = {"learning_rate": 1e-12, "group_size": 2}
-    run = start(tmp_path, trainer_type="qmix", hyper=hyper, behavior=remembering())
-    replay, role = run.trainer.replay, run.trainer.learner.actor.roles[0]
-    batch = replay.sample_sequences(200, run.trainer.learner.sequences, 0.99)
-    first, second = slice(0, 200), slice(200, 400)
-    linked = batch.follows[first] == 1
-    obs = batch.steps.obs[first].view(200, 2, -1)
-    moved = 0
-    begun = replay.sample_sequences(200, SequenceSize(1, 0, 16), 0.99)
-    for slot in range(2):
-        number = torch.full((200,), slot)
-        _, after = role.step_rows(obs[:, slot], number, batch.memory[:, slot])
-        decided = linked & (batch.held[first, slot] == 0)
-        moved += int((after[decided] - batch.memory[decided, slot]).abs().amax(1).gt(1e-4).sum())
-        # Wherever such a successor begins a sequence itself, that memory is what stands in its row.
-        for row in decided.nonzero().squeeze(1)[:20].tolist():
-            same = (begun.steps.obs == batch.steps.obs[second][row]).all(1).nonzero().squeeze(1)
-            for other in same.tolist():
-                torch.testing.assert_close(begun.memory[other, slot], after[row], rtol=0.0, atol=1e-5)
-    assert moved > 50
+def test_sequences_of_a_replay_lead_to_the_memories_that_were_played(tmp_path: Path) -> None:
+    """Decisions of different periods, deaths and newcomers: what networks remember after a row stands in the next."""
+    hyper = {"learning_rate": 1e-12, "group_size": 3}
+    scene = manager(areas=3, workers=2, **UNLIKE)
+    behavior = remembering(max_steps=900)
+    trainer = start(tmp_path, trainer_type="qmix", scene=scene, hyper=hyper, behavior=behavior).trainer
+    learner, replay, num_slots, size = trainer.learner, trainer.replay, 3, MEMORY["memory_size"]
+    batch = replay.sample_sequences(100, learner.sequences, 0.99)
+    num_steps, obs = MEMORY["sequence_length"], torch.cat([batch.steps.obs, batch.steps.next_obs[-100:]])
+    role = learner.actor.roles[0]
+    recurrence = Recurrence((100,) * (num_steps + 1), batch.memory, batch.held)
+    role(learner.spec.role_obs(obs, 0), recurrence=recurrence)
+    after = role.net.memories[0, 100 * num_slots :].view(num_steps + 1, 100, num_slots, size)
+    begun = replay.sample_sequences(2_000, SequenceSize(1, 0, size), 0.99)
+    stored = {
+        row.numpy().tobytes(): memory for row, memory in zip(begun.steps.obs, begun.memory, strict=True)
+    }
+    compared = kept = 0
+    for step in range(num_steps - 1):
+        for s in (batch.follows.view(num_steps, 100)[step] == 1).nonzero().squeeze(1).tolist():
+            row = (step + 1) * 100 + s
+            memory = stored.get(obs[row].numpy().tobytes())
+            if memory is not None:
+                here = batch.steps.agent_mask[row] == 1
+                torch.testing.assert_close(after[step, s][here], memory[here], rtol=0.0, atol=1e-5)
+                compared += int(here.sum())
+                kept += int((here & (batch.held[step * 100 + s] == 1)).sum())
+    assert compared > 100 and kept > 20
 
 
 @pytest.mark.parametrize("trainer_type", FORGETS)
