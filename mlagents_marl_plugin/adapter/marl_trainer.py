@@ -35,6 +35,7 @@ from mlagents_marl_plugin.adapter.scores import ScoreBoard
 from mlagents_marl_plugin.adapter.settings import check_actions, check_slots, check_supported
 from mlagents_marl_plugin.adapter.specs import role_from_behavior
 from mlagents_marl_plugin.adapter.staging import StagingTable
+from mlagents_marl_plugin.adapter.state_sensor import announce_states, with_state
 from mlagents_marl_plugin.adapter.store import Rewards
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.rewards import RewardShaping
@@ -106,7 +107,9 @@ class MarlTrainer(RLTrainer):
 
     def make_role(self, behavior_id: str, num_slots: int) -> RoleSpec:
         """What this behaviour is in a group of its agents."""
-        return role_from_behavior(self.brain_name, self.specs[behavior_id], num_slots)
+        behavior = self.specs[behavior_id]
+        role = role_from_behavior(self.brain_name, behavior, num_slots)
+        return with_state(role, behavior, self.hyperparameters.state_sensor)
 
     def _make_decide(self) -> dict[str, Acting]:
         """By behaviour id, who decides; in self-play each side has its own, which follows snapshots."""
@@ -153,9 +156,9 @@ class MarlTrainer(RLTrainer):
     def create_policy(
         self, parsed_behavior_id: BehaviorIdentifiers, behavior_spec: BehaviorSpec
     ) -> MarlPolicy:
-        role = role_from_behavior(self.brain_name, behavior_spec, 1)
-        check_actions(self.brain_name, self.algorithm, self.hyperparameters, role.action)
         self.specs[parsed_behavior_id.behavior_id] = behavior_spec
+        role = self.make_role(parsed_behavior_id.behavior_id, 1)
+        check_actions(self.brain_name, self.algorithm, self.hyperparameters, role.action)
         if self.self_play:
             self._meet_team(parsed_behavior_id.behavior_id)  # of the others only this is told
         return MarlPolicy(
@@ -308,6 +311,7 @@ class MarlTrainer(RLTrainer):
         """Everything that depends on who plays with whom, once the first agents have been seen."""
         hyper = self.hyperparameters
         layout, self.spec = self._decide_group(first)
+        announce_states(self.spec)
         if self.device.type == "cpu":
             torch.set_num_threads(hyper.torch_threads)
         network = self.trainer_settings.network_settings

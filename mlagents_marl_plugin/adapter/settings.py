@@ -64,6 +64,10 @@ class GroupSettings:
     slots_by: SlotsBy = SlotsBy.TEAM
     """Whether agents of one team get actors of their own by the order of their ids."""
 
+    state_sensor: str = ""
+    """Name of the sensor that carries the state: critics and mixing networks read it, actors do not; empty = none, and
+    actors read all sensors."""
+
     act_device: str = "cpu"
     """Where the acting copy of the actor runs. A small network decides faster on the CPU."""
 

@@ -21,7 +21,7 @@ def host_state():
 @pytest.fixture
 def printed(caplog, monkeypatch):
     """What our trainers log."""
-    for name in ("marl_trainer", "metrics", "model_files", "off_policy_trainer", "saving"):
+    for name in ("marl_trainer", "metrics", "model_files", "off_policy_trainer", "saving", "state_sensor"):
         module = importlib.import_module(f"mlagents_marl_plugin.adapter.{name}")
         monkeypatch.setattr(module, "logger", logging.getLogger("marl.test"))
     caplog.set_level(logging.INFO, "marl.test")

@@ -4,7 +4,7 @@ An observation is ``[area, agent, episode, step]`` (agent counted within its are
 row of a replay where it came from. Its reward is ``reward_of`` that observation. Episodes have pseudo-random
 lengths, per area and episode, and every second one ends by interruption. Options add what trips trainers:
 agents that die early, that decide at different periods, that differ in kind, that form groups, with masked
-discrete actions.
+discrete actions, and that send a second observation, of what the whole area knows.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -29,6 +29,7 @@ from mlagents_marl_plugin.player.side_channels import Statistic
 
 _IDENTITY_SIZE = 4
 _B_EXTRA_OBS = 2
+_STATE = SensorSpec("State", (3,), dimension_properties=(1,))
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class CounterOptions:
             one more continuous action.
         continuous, branches: the action space.
         masks: in branch i, choice (step + agent + i) mod size is forbidden.
+        state_sensor: agents also send ``[area, episode, step]`` as a sensor called ``State``, which comes first, since
+            Unity sorts sensors by name.
         echo: the action received last (continuous, then discrete) is appended to the observation.
         periods: agent k asks for a decision when its step is divisible by ``periods[k mod len]``.
         deaths: agents other than agent 0 may end before their area does, and come back with its next episode.
@@ -56,6 +59,7 @@ class CounterOptions:
     continuous: int = 2
     branches: tuple[int, ...] = ()
     masks: bool = False
+    state_sensor: bool = False
     echo: bool = False
     periods: tuple[int, ...] = (1,)
     deaths: bool = False
@@ -97,6 +101,9 @@ def add_options(parser: ArgumentParser, _arguments: Sequence[str]) -> None:
     )
     options.add_argument(
         "--masks", action="store_true", help="one choice of each branch is forbidden at each step"
+    )
+    options.add_argument(
+        "--state-sensor", action="store_true", help="a second sensor, State: [area, episode, step]"
     )
     options.add_argument("--echo", action="store_true", help="observe the last action too")
     options.add_argument(
@@ -216,8 +223,9 @@ class CounterScene(Scene):
             size = _IDENTITY_SIZE + is_b * _B_EXTRA_OBS
             if options.echo:
                 size += actions.continuous + len(actions.branches)
-            sensor = SensorSpec(f"VectorSensor_size{size}", (size,), dimension_properties=(1,))
-            behavior = Behavior("CounterB" if is_b else "Counter", (sensor,), actions, on_team)
+            own = SensorSpec(f"VectorSensor_size{size}", (size,), dimension_properties=(1,))
+            sensors = (_STATE, own) if options.state_sensor else (own,)
+            behavior = Behavior("CounterB" if is_b else "Counter", sensors, actions, on_team)
             self._seats_of[behavior.id] = np.flatnonzero((kind == is_b) & (team == on_team))
             behaviors.append(behavior)
         return behaviors
@@ -241,18 +249,19 @@ class CounterScene(Scene):
         seat = seat[ended[seat] | asking[seat]]
         area, agent = self._area[seat], self._agent[seat]
         episode, step = self._episode[area], self._step[area]
-        obs = np.zeros((len(seat), *behavior.sensors[0].shape), np.float32)
+        obs = np.zeros((len(seat), *behavior.sensors[-1].shape), np.float32)
         obs[:, :_IDENTITY_SIZE] = np.stack([area, agent, episode, step], axis=1)
         if options.echo:
             size = behavior.actions.continuous + len(behavior.actions.branches)
             obs[:, -size:] = self._last_action[seat, :size]
+        state = np.stack([area, episode, step], axis=1).astype(np.float32)
         reward = reward_of(obs)
         done = ended[seat]
         whole_area = step == self._end.reshape(len(self._step), -1).max(axis=1)[area]
         masked = options.masks and options.branches
         return Rows(
             seat,
-            (obs,),
+            (state, obs) if options.state_sensor else (obs,),
             reward,
             done,
             done & whole_area & ((area + episode) % 2 == 1),
