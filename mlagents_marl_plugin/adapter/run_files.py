@@ -69,6 +69,7 @@ def write(folder: Path) -> None:
     with _lock:
         status = folder / STATUS
         status.parent.mkdir(parents=True, exist_ok=True)
+        GlobalTrainingStatus.saved_state[OURS] = {"generation": generation()}
         with _Replacement(status) as temporary:
             GlobalTrainingStatus.save_state(str(temporary))
         for options in _options:

@@ -146,6 +146,13 @@ class Saving:
             UnityTrainerException: if the file is missing or is no checkpoint of ours.
             TrainerConfigError: if the run has stopped by its own criterion.
         """
+        state = self._read()
+        if self.trainer.is_training:
+            # One that is killed before its first checkpoint, or was in the middle of one, leaves them too.
+            run_files.write(Path(self.trainer.artifact_path).parent)
+        return state
+
+    def _read(self) -> dict[str, Any] | None:
         trainer, path = self.trainer, self._source()
         if path is None:
             return None

@@ -25,9 +25,8 @@ from tests.unit.trainer_runs import build, start
 KILLED = 137
 BEHAVIOR = {"checkpoint_interval": 60, "keep_checkpoints": 2}
 HYPER = {"save_replay_buffer": True}
-RENAMES_PER_CHECKPOINT = (
-    6  # the numbered file, the last, the replay, the model, the host's list, the configuration
-)
+RENAMES_AT_START = 2  # the host's list, the configuration
+RENAMES_PER_CHECKPOINT = 6  # the numbered file, the last, the replay, the model, and those two
 
 
 def in_a_copy(what: Callable[[], Any]) -> int:
@@ -55,9 +54,6 @@ def train_until_rename(folder: Path, trainer_type: str, number: int, after: bool
             os._exit(KILLED)
 
     os.replace = replace
-    run_files.remember_options(
-        RunOptions.from_dict({"behaviors": {"Counter": {"trainer_type": trainer_type}}})
-    )
     start(
         folder,
         trainer_type=trainer_type,
@@ -75,13 +71,20 @@ def steps_saved(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in names if match)
 
 
-@pytest.mark.usefixtures("host_state")
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a mlagents-learn, which hands them over."""
+    run = RunOptions.from_dict({"behaviors": {"Counter": {"trainer_type": "maddpg"}}})
+    monkeypatch.setattr(run_files, "_options", [run])
+
+
+@pytest.mark.usefixtures("host_state", "options")
 class TestKilled:
     # Windows cannot copy a process.
     __test__ = hasattr(os, "fork")
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    @pytest.mark.parametrize("number", range(1, 2 * RENAMES_PER_CHECKPOINT + 1))
+    @pytest.mark.parametrize("number", range(1, RENAMES_AT_START + 2 * RENAMES_PER_CHECKPOINT + 1))
     def test_while_it_saves(self, tmp_path: Path, printed: Any, number: int, after: bool) -> None:  # noqa: F811
         assert in_a_copy(lambda: train_until_rename(tmp_path, "maddpg", number, after)) == KILLED
         folder = tmp_path / "Counter"
@@ -99,13 +102,12 @@ class TestKilled:
             assert resumed.get_step >= (saved[-2] if len(saved) > 1 else saved[0])
             assert resumed.learner.is_finite()
         for read, name in ((json.loads, run_files.STATUS), (yaml.safe_load, run_files.CONFIGURATION)):
-            path = tmp_path / name
-            assert not path.exists() or read(path.read_text())
+            assert read((tmp_path / name).read_text())
         assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".part")]
 
     @pytest.mark.parametrize("trainer_type", ["maddpg", "mappo"])
     def test_and_it_goes_on_to_the_end(self, tmp_path: Path, trainer_type: str) -> None:
-        assert in_a_copy(lambda: train_until_rename(tmp_path, trainer_type, 8, False)) == KILLED
+        assert in_a_copy(lambda: train_until_rename(tmp_path, trainer_type, 10, False)) == KILLED
         before = steps_saved(tmp_path / "Counter")[-1]
         behavior = {**BEHAVIOR, "max_steps": before + 200}
         again = start(

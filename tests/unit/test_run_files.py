@@ -52,6 +52,22 @@ def test_a_run_that_goes_on_counts_on(tmp_path: Path) -> None:
     assert run_files.next_generation() == before + 1
 
 
+def test_both_are_there_before_the_first_checkpoint_and_again_when_a_run_goes_on(tmp_path: Path) -> None:
+    run_files.remember_options(RunOptions.from_dict({"behaviors": {"Counter": {"trainer_type": "maddpg"}}}))
+    files = [tmp_path / run_files.STATUS, tmp_path / run_files.CONFIGURATION]
+    build(tmp_path)
+    assert number(tmp_path) == 0
+    assert files[1].read_text().startswith("# generation 0 of this run\n")
+    start(tmp_path)
+    before = number(tmp_path)
+    for path in files:
+        path.unlink()
+    GlobalTrainingStatus.saved_state.clear()
+    build(tmp_path, load=True)
+    assert number(tmp_path) == before > 0
+    assert files[1].read_text().startswith(f"# generation {before} of this run\n")
+
+
 def test_a_checkpoint_that_the_list_does_not_know_is_listed_and_pruned(tmp_path: Path) -> None:
     behavior = {"max_steps": 300, "checkpoint_interval": 100, "keep_checkpoints": 2}
     start(tmp_path, behavior=behavior)
