@@ -1,14 +1,16 @@
 """Does a long run grow? Resident memory, threads and open files of all its processes, while agents play at random.
 
-A run of two million agent steps of Tennis, about 130,000 episodes, so that whatever is kept per episode shows.
-It updates and saves now and then. "Flat" is counted from when the replay is full and ten checkpoints later.
+A run of two million agent steps of Tennis, about 50,000 rallies, so that whatever is kept per episode shows.
+It updates and saves now and then. "Flat" is from twice the time that it takes to fill the replay.
 """
 
 import json
 import re
 import statistics
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +49,14 @@ class Held(NamedTuple):
     files: list[int]
 
 
+class Middle(NamedTuple):
+    """What one process held in the middle of several looks."""
+
+    kib: float
+    threads: float
+    files: float
+
+
 def soak(agent_steps: int, samples: Path | None) -> bool:
     """Run, look every few seconds, print a row; True if nothing grew.
 
@@ -69,7 +79,7 @@ def soak(agent_steps: int, samples: Path | None) -> bool:
     return _judge(seen, int(episodes[-1]) if episodes else 0) and run.returncode == 0
 
 
-def _watch(run, log: Path, samples: Path | None):
+def _watch(run: subprocess.Popen, log: Path, samples: Path | None) -> Iterator[Held]:
     while run.poll() is None:
         time.sleep(SECONDS)
         said = STEP.findall(log.read_text(errors="replace"))
@@ -103,18 +113,28 @@ def _judge(seen: list[Held], episodes: int) -> bool:
             f"expected a run well beyond {SETTLED_STEPS} agent steps, got {len(settled)} looks; ask for more"
         )
         return False
-    tenth = max(5, len(settled) // 10)
-    begin, end = settled[:tenth], settled[-tenth:]
+    # By steps, not by looks: a busy machine is looked at more often while it is slow.
+    tenth = (settled[-1].step - SETTLED_STEPS) / 10
+    begin = [held for held in settled if held.step <= SETTLED_STEPS + tenth]
+    end = [held for held in settled if held.step >= settled[-1].step - tenth]
     flat = True
     print(f"{seen[-1].step} agent steps, {episodes} episodes, {len(seen)} looks")
     for number, name in enumerate(["mlagents-learn", *(f"process {n}" for n in range(1, len(begin[0].kib)))]):
-        before, after = (statistics.median(held.kib[number] for held in part) for part in (begin, end))
-        growth = after / before - 1
-        threads, files = ([getattr(held, what)[number] for held in settled] for what in ("threads", "files"))
-        grew = growth > GROWTH or threads[-2] > threads[0] or files[-2] > files[0]
+        before, after = (_medians(part, number) for part in (begin, end))
+        growth = after.kib / before.kib - 1
+        grew = growth > GROWTH or after.threads > before.threads or after.files > before.files
         flat &= not grew
         print(
-            f"{name}: {before / 1024:.1f} MiB at first, {after / 1024:.1f} MiB at last ({growth:+.2%}), threads "
-            f"{min(threads)} to {max(threads)}, files {min(files)} to {max(files)}{', GREW' if grew else ''}"
+            f"{name}: {before.kib / 1024:.1f} MiB at first, {after.kib / 1024:.1f} MiB at last ({growth:+.2%}), "
+            f"threads {before.threads:g} and {after.threads:g}, files {before.files:g} and {after.files:g}"
+            f"{', GREW' if grew else ''}"
         )
     return flat
+
+
+def _medians(part: list[Held], process: int) -> Middle:
+    kib, threads, files = (
+        statistics.median(getattr(held, what)[process] for held in part)
+        for what in ("kib", "threads", "files")
+    )
+    return Middle(kib, threads, files)
