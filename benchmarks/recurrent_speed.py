@@ -2,8 +2,8 @@
 
     uv run python benchmarks/recurrent_speed.py [--device cuda]
 
-Networks of 2 x 128, a GRU of 128 behind them and a linear layer behind that, observation 24, action 2, sequences of
-16 steps; forwards and backwards. The bare nn.GRU and nn.LSTM have nothing before or behind them, and learn by
+Networks of 2 x 128, a GRU or an LSTM of 128 behind them and a linear layer behind that, observation 24, action 2,
+sequences of 16 steps; forwards and backwards. The bare nn.GRU and nn.LSTM have nothing before or behind them, learn by
 autograd. The products are those that an update cannot do without, with the shapes that they have in it, one after the
 other. At last whole updates of the MAPPO learner, with and without a memory (rollout and mini-batches as in
 on_policy_speed.py).
@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -25,11 +26,12 @@ from torch import nn
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.mlp_shape import MlpShape
 from mlagents_marl_plugin.core.networks import Sharing
-from mlagents_marl_plugin.core.recurrent_shape import RecurrentShape
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.rollout import Rollout
 from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.stacked_recurrent import StackedRecurrent
+from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
@@ -43,14 +45,14 @@ SIZES = ((1, 64), (2, 64), (2, 640))  # networks, sequences
 Update = Callable[[], object]
 
 
-def ours(networks: int, sequences: int, device: torch.device) -> Update:
-    """The stack with a memory."""
-    generator = torch.Generator().manual_seed(0)
-    net = StackedRecurrent.create(
-        RecurrentShape(OBS, (HIDDEN, HIDDEN), MEMORY, ACTION), networks, device, generator
-    )
+def ours(cell: Cell, networks: int, sequences: int, device: torch.device) -> Update:
+    """The stack with a memory, whose layer behind reads MEMORY numbers."""
+    generator, shape = torch.Generator().manual_seed(0), MlpShape(OBS, (HIDDEN, HIDDEN), ACTION)
+    size = MEMORY if cell is Cell.GRU else 2 * MEMORY
+    net = create_stack(shape, size, networks, device, generator, cell=cell)
+    assert isinstance(net, StackedRecurrent)
     rows = torch.randn(networks, sequences * STEPS, OBS, device=device)
-    memory = torch.randn(networks, sequences, MEMORY, device=device)
+    memory = torch.randn(networks, sequences, size, device=device)
     gradient, counts = torch.randn(*rows.shape[:2], ACTION, device=device), (sequences,) * STEPS
 
     def update() -> None:
@@ -88,9 +90,9 @@ def bare(kind: type[nn.GRU] | type[nn.LSTM], networks: int, sequences: int, devi
     return update
 
 
-def products(networks: int, sequences: int, device: torch.device) -> Update:
+def products(cell: Cell, networks: int, sequences: int, device: torch.device) -> Update:
     """The matrix products of `ours`."""
-    whole, gates = sequences * STEPS, 3 * MEMORY
+    whole, gates = sequences * STEPS, cell.num_gates * MEMORY
     # Forwards and by the weights; by the inputs of all layers but the first; each step's, there and back.
     shapes = [(whole, a, b) for a, b in ((OBS, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, gates), (MEMORY, ACTION))]
     shapes += [(b, r, a) for r, a, b in shapes] + [(r, b, a) for r, a, b in shapes[1:]]
@@ -159,15 +161,15 @@ def lines(options: argparse.Namespace) -> list[str]:
     found = [
         f"On {options.device}, one thread, torch {torch.__version__}, median of {options.turns} turns.",
         "",
-        "| networks x sequences | ours, ms | share of its products' rate | times nn.GRU | times nn.LSTM "
+        "| cell | networks x sequences | ours, ms | share of its products' rate | times nn.GRU | times nn.LSTM "
         "| times feed-forward |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for networks, sequences in SIZES:
+    for cell, (networks, sequences) in product(Cell, SIZES):
         size = (networks, sequences, device)
         updates = {
-            "ours": ours(*size),
-            "products": products(*size),
+            "ours": ours(cell, *size),
+            "products": products(cell, *size),
             "gru": bare(nn.GRU, *size),
             "lstm": bare(nn.LSTM, *size),
             "feed-forward": without_memory(*size),
@@ -176,6 +178,7 @@ def lines(options: argparse.Namespace) -> list[str]:
         share = ratio(times, "products", "ours")
         others = [f"{ratio(times, 'ours', name):.2f}" for name in ("gru", "lstm", "feed-forward")]
         cells = [
+            cell.value.upper(),
             f"{networks} x {sequences}",
             f"{statistics.median(times['ours']):.1f}",
             f"{share:.0%}",

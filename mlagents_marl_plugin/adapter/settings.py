@@ -15,6 +15,7 @@ from mlagents_marl_plugin.adapter.strict import strict_fields
 from mlagents_marl_plugin.algorithms import ALGORITHMS, Algorithm
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.types import ActionLayout
 
 
@@ -219,6 +220,10 @@ def _check_memory(settings: TrainerSettings, refuse: Callable[[str, str, object,
         if burn_in:
             remedy = "it warms up a memory; set network_settings.memory, or remove it"
             refuse("hyperparameters.burn_in", "0 without network_settings.memory", burn_in, remedy)
+        if getattr(hyperparameters, "memory_cell", Cell.GRU) is not Cell.GRU:
+            remedy = "it says what remembers; set network_settings.memory, or remove it"
+            got = hyperparameters.memory_cell.value
+            refuse("hyperparameters.memory_cell", "gru without network_settings.memory", got, remedy)
         return
     if not ALGORITHMS[settings.trainer_type].supports_memory:
         refuse(

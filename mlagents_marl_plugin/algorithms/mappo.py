@@ -139,6 +139,7 @@ class MappoLearner:
             self.device,
             weights,
             0 if memory is None else memory.size,
+            config.memory_cell,
         )
         critic_memory = memory.size if memory is not None and config.recurrent_critic else 0
         self.critic = create_value_critic(
@@ -151,6 +152,7 @@ class MappoLearner:
             self.device,
             weights,
             critic_memory,
+            config.memory_cell,
         )
         self._rollout_values = RolloutValues(self.critic, critic_memory > 0, config.micro_batch_size)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)

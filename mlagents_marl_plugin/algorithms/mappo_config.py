@@ -17,6 +17,7 @@ from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
 from mlagents_marl_plugin.core.value_critics import ValueOutput
@@ -109,6 +110,10 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     value_output: ValueOutput = ValueOutput.OWN_VIEW
     """What a centralised critic reads: the joint observation from each agent's side (own_view), or once, with an
     output per agent (per_agent) or one value for the whole group (group)."""
+
+    memory_cell: Cell = Cell.GRU
+    """What remembers, if agents do (network_settings.memory): gru, or lstm, whose layers behind read half of
+    memory_size."""
 
     recurrent_critic: bool = True
     """Whether critics remember as well, if agents do (network_settings.memory)."""

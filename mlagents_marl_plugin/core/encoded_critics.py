@@ -9,6 +9,7 @@ from mlagents_marl_plugin.core.group_encoder import GroupEncoder
 from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.types import GroupSpec
@@ -58,6 +59,7 @@ def create_value_critic(
     device: torch.device,
     generator: torch.Generator,
     memory_size: int = 0,
+    cell: Cell = Cell.GRU,
 ) -> ValueCritic:
     """A new critic, behind encoders of its own where observations need them.
 
@@ -68,7 +70,7 @@ def create_value_critic(
     of_encoder = sharing if output is None else Sharing.SHARED
     encoder = GroupEncoder.create(spec, of_encoder, device, generator)
     read = spec if encoder is None else encoder.features
-    rest = (hidden, normalisation, initialisation, device, generator, memory_size)
+    rest = (hidden, normalisation, initialisation, device, generator, memory_size, cell)
     inner: FeatureCritic
     if output is None:
         inner = IndependentValueCritic.create(read, sharing, *rest)

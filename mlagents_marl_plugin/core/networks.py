@@ -16,7 +16,8 @@ from mlagents_marl_plugin.core.plain_network import plain_network
 from mlagents_marl_plugin.core.plain_recurrent import plain_recurrent
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack, input_gradient
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, input_gradient
+from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 
 

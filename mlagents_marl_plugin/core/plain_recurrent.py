@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.core.plain_network import linear, plain_network
 from mlagents_marl_plugin.core.recurrent_shape import NUM_GATES
+from mlagents_marl_plugin.core.stacked_lstm import StackedLstm
 from mlagents_marl_plugin.core.stacked_recurrent import StackedRecurrent
 
 
@@ -43,10 +44,44 @@ class PlainRecurrent(nn.Module):
         return outputs, memory
 
 
+class PlainLstm(nn.Module):
+    """`PlainRecurrent` with the cell of a `StackedLstm`; what is remembered is packed as the host does."""
+
+    def __init__(self, before: nn.Sequential, gates: nn.Linear, head: nn.Linear) -> None:
+        """
+        Args:
+            before: [B, in] -> [B, 4 H], the gates' products of the inputs.
+            gates: [B, H] -> [B, 4 H], their products of what is remembered.
+            head: [B, H] -> [B, out].
+        """
+        super().__init__()
+        self.before = before
+        self.gates = gates
+        self.head = head
+        self.size = gates.in_features
+
+    def forward(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        size = self.size
+        gates = self.before(inputs) + self.gates(memory[:, :size])
+        three, candidate = torch.sigmoid(gates[:, : 3 * size]), torch.tanh(gates[:, 3 * size :])
+        kept = three[:, size : 2 * size] * memory[:, size:] + three[:, :size] * candidate
+        shown = three[:, 2 * size :] * torch.tanh(kept)
+        outputs: Tensor = self.head(shown)
+        return outputs, torch.cat([shown, kept], 1)
+
+
 def plain_recurrent(
     stack: StackedRecurrent, k: int, num_inputs: int, constant_input: int | None = None
-) -> PlainRecurrent:
+) -> PlainRecurrent | PlainLstm:
     """Network k of a stack, see `plain_network`."""
+    if isinstance(stack, StackedLstm):
+        of_memory = stack.part("memory.weight")[k]
+        return PlainLstm(
+            plain_network(stack.before, k, num_inputs, constant_input),
+            linear(of_memory, torch.zeros_like(of_memory[:, 0])),
+            linear(stack.part("head.weight")[k], stack.part("head.bias")[k]),
+        )
     size = stack.shape.memory_size
     weight, bias = stack.part("memory.weight")[k], stack.part("memory.bias")[k]
     assert len(weight) == NUM_GATES * size

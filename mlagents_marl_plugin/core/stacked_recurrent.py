@@ -10,12 +10,12 @@ the longest sequences first. So every step's rows are the first of the step befo
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.mlp_shape import MlpShape, row_width
+from mlagents_marl_plugin.core.mlp_shape import row_width
 from mlagents_marl_plugin.core.recurrent_shape import NUM_GATES, RecurrentShape
 from mlagents_marl_plugin.core.sequences import places_before
 from mlagents_marl_plugin.core.stacked_mlp import (
@@ -83,11 +83,14 @@ class StackedRecurrent:
         self._behind = StackedMlp(
             shape.behind, parameters[:, behind], statistics[:, :0], learns=learns, gradient=of_behind
         )
-        size = shape.memory_size
-        weight = self._parts["memory.weight"]
+        self._last: Any = None
+        self._name_parts()
+
+    def _name_parts(self) -> None:
+        """Give the cell's weights names of their own."""
+        size, weight = self.shape.memory_size, self._parts["memory.weight"]
         self._gate_weight, self._candidate_weight = weight[:, : 2 * size], weight[:, 2 * size :]
         self._candidate_bias = self._parts["memory.bias"].unsqueeze(1)
-        self._last: _Pass | None = None
 
     @classmethod
     def create(
@@ -100,9 +103,9 @@ class StackedRecurrent:
     ) -> "StackedRecurrent":
         """New networks, drawn on the CPU so that a seed gives the same ones on every device.
 
-        Weights of the cell are drawn uniformly within ``1 / sqrt(M)`` as torch's, or orthogonally, gate by gate.
+        Weights of the cell are drawn uniformly within ``1 / sqrt(H)`` as torch's, or orthogonally, gate by gate.
         """
-        cpu, size = torch.device("cpu"), shape.memory_size
+        cpu, size = torch.device("cpu"), shape.cell_size
         inner = Initialisation(initialisation.orthogonal, 1.0)
         before = StackedMlp.create(shape.before, num_networks, cpu, generator, inner)
         behind = StackedMlp.create(shape.behind, num_networks, cpu, generator, initialisation)
@@ -112,13 +115,15 @@ class StackedRecurrent:
         parts = views(shape.parts, parameters)
         of_inputs, of_memory = parts[f"{shape.before.output_layer}.weight"], parts["memory.weight"]
         if initialisation.orthogonal:
-            for gate in range(NUM_GATES):
+            for gate in range(shape.cell.num_gates):
                 place = slice(gate * size, (gate + 1) * size)
                 of_inputs[:, place] = orthogonal(num_networks, of_inputs.shape[2], size, generator)
                 of_memory[:, place] = orthogonal(num_networks, size, size, generator)
         else:
             bound = 1.0 / math.sqrt(size)
-            biases = (parts[f"{shape.before.output_layer}.bias"], parts["memory.bias"])
+            biases = [
+                parts[name] for name in (f"{shape.before.output_layer}.bias", "memory.bias") if name in parts
+            ]
             for part in (of_inputs, of_memory, *biases):
                 part.copy_(torch.rand(part.shape, generator=generator, device="cpu") * (2 * bound) - bound)
         return cls(shape, parameters.to(device), before.statistics.to(device), learns=True)
@@ -130,12 +135,12 @@ class StackedRecurrent:
 
     def target_copy(self) -> "StackedRecurrent":
         """A copy that does not learn."""
-        return StackedRecurrent(self.shape, self.parameters.clone(), self.statistics.clone())
+        return type(self)(self.shape, self.parameters.clone(), self.statistics.clone())
 
     def acting_copy(self, device: torch.device) -> "StackedRecurrent":
         """A copy on another device that does not learn and shares nothing."""
         parameters, statistics = self.parameters.to(device, copy=True), self.statistics.to(device, copy=True)
-        return StackedRecurrent(self.shape, parameters, statistics)
+        return type(self)(self.shape, parameters, statistics)
 
     def part(self, name: str) -> Tensor:
         """View [K, ...] of one parameter or statistic, see `RecurrentShape.parts`."""
@@ -192,7 +197,8 @@ class StackedRecurrent:
     def memories(self) -> Tensor:
         """[K, S + R, M] of the last pass: before the first step, then after every row; until the next pass."""
         assert self._last is not None
-        return self._last.memories
+        memories: Tensor = self._last.memories
+        return memories
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> Tensor:
@@ -208,15 +214,15 @@ class StackedRecurrent:
             RuntimeError: if there was another pass since, or this one was differentiated before.
         """
         self._behind.backward(gradient)
-        last, self._last = self._last, None
-        assert last is not None
+        last: _Pass = self._last
+        self._last = None
         size, head = self.shape.memory_size, self._parts["head.weight"]
         of_memories = self._scratch.empty("gradient", 0, last.gates, size)
         product = torch.mul if head.shape[1] == 1 else torch.bmm  # with one output an outer product
         product(gradient, head, out=of_memories)
         self._through_time(last, of_memories)
         of_weight = self._gradient_parts["memory.weight"]
-        remembered = _before_each_row(last)
+        remembered = before_each_row(last.memories, last.counts)
         torch.bmm(last.gates[..., : 2 * size].transpose(1, 2), remembered, out=of_weight[:, : 2 * size])
         torch.bmm(last.product.transpose(1, 2), remembered, out=of_weight[:, 2 * size :])
         torch.sum(last.product, 1, out=self._gradient_parts["memory.bias"])
@@ -256,12 +262,12 @@ class StackedRecurrent:
                 of_old.baddbmm_(both, self._gate_weight).baddbmm_(product, self._candidate_weight)
 
 
-def _before_each_row(last: _Pass) -> Tensor:
-    """What was remembered before each row, [K, R, M]."""
-    num_rows, num_sequences = last.gates.shape[1], last.counts[0]
-    if last.counts[-1] == num_sequences:
-        return last.memories[:, :num_rows]
-    return last.memories.index_select(1, places_before(last.counts).to(last.memories.device))
+def before_each_row(memories: Tensor, counts: Sequence[int]) -> Tensor:
+    """What was remembered before each row [K, R, M], given `StackedRecurrent.memories`."""
+    num_sequences = counts[0]
+    if counts[-1] == num_sequences:
+        return memories[:, : memories.shape[1] - num_sequences]
+    return memories.index_select(1, places_before(counts).to(memories.device))
 
 
 Stack = StackedMlp | StackedRecurrent
@@ -270,18 +276,3 @@ Stack = StackedMlp | StackedRecurrent
 def input_gradient(net: Stack, of_first: Tensor, num_inputs: int) -> Tensor:
     """A loss's gradient [K, R, num_inputs] by the first inputs, of what ``net.backward`` returned."""
     return torch.bmm(of_first, net.part("0.weight")[:, :, :num_inputs])
-
-
-def create_stack(
-    shape: MlpShape,
-    memory_size: int,
-    num_networks: int,
-    device: torch.device,
-    generator: torch.Generator,
-    initialisation: Initialisation = UNIFORM,
-) -> Stack:
-    """New networks of a shape, with a memory before their last layer if its size is above 0."""
-    if not memory_size:
-        return StackedMlp.create(shape, num_networks, device, generator, initialisation)
-    sizes = (shape.num_inputs, shape.hidden, memory_size, shape.num_outputs, shape.normalisation, shape.free)
-    return StackedRecurrent.create(RecurrentShape(*sizes), num_networks, device, generator, initialisation)

@@ -13,10 +13,12 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import DecentralisedActor, RoleActor, Sharing, num_actor_inputs
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.policy_module import PolicyModule, RecurrentPolicyModule
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.squashed import SquashedDistribution
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent
+from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -44,6 +46,7 @@ class StochasticActor:
         device: torch.device,
         generator: torch.Generator,
         memory_size: int = 0,
+        cell: Cell = Cell.GRU,
     ) -> "StochasticActor":
         """New actors; ``normalisers`` has one per role, or None for none; ``memory_size`` 0 = without a memory."""
         roles = []
@@ -53,7 +56,7 @@ class StochasticActor:
             num_inputs = num_actor_inputs(role, sharing, encoder)
             num_outputs, num_free = head.num_outputs(role.action), head.num_free(role.action)
             shape = MlpShape(num_inputs, hidden, num_outputs, normalisation, num_free)
-            net = create_stack(shape, memory_size, num_networks, device, generator, initialisation)
+            net = create_stack(shape, memory_size, num_networks, device, generator, initialisation, cell)
             roles.append(RoleActor(role, sharing, net, normaliser, encoder))
         actor = cls(DecentralisedActor(roles), head)
         actor._set_initial_std(spec)

@@ -22,9 +22,11 @@ from mlagents_marl_plugin.core.critic_view import (
 from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import Sharing, unrolled
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
-from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, create_stack, input_gradient
+from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, input_gradient
+from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -103,6 +105,7 @@ class OwnViewCritic:
         device: torch.device,
         generator: torch.Generator,
         memory_size: int = 0,
+        cell: Cell = Cell.GRU,
     ) -> "OwnViewCritic":
         """A new critic."""
         num_inputs = view_obs_size(spec) + sharing.id_size(spec.num_slots)
@@ -110,7 +113,7 @@ class OwnViewCritic:
             num_inputs += role_of_slots(spec).shape[1]
         shape = MlpShape(num_inputs, hidden, 1, normalisation)
         num_networks = sharing.num_networks(spec.num_slots)
-        net = create_stack(shape, memory_size, num_networks, device, generator, initialisation)
+        net = create_stack(shape, memory_size, num_networks, device, generator, initialisation, cell)
         return cls(spec, sharing, net)
 
     def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
@@ -170,10 +173,11 @@ class JointCritic:
         device: torch.device,
         generator: torch.Generator,
         memory_size: int = 0,
+        cell: Cell = Cell.GRU,
     ) -> "JointCritic":
         """A new critic."""
         shape = MlpShape(view_obs_size(spec), hidden, spec.num_slots if per_agent else 1, normalisation)
-        return cls(spec, create_stack(shape, memory_size, 1, device, generator, initialisation))
+        return cls(spec, create_stack(shape, memory_size, 1, device, generator, initialisation, cell))
 
     def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
         if self._fixed is not None:
@@ -230,13 +234,16 @@ class IndependentValueCritic:
         device: torch.device,
         generator: torch.Generator,
         memory_size: int = 0,
+        cell: Cell = Cell.GRU,
     ) -> "IndependentValueCritic":
         """New critics."""
         nets = []
         for role in spec.roles:
             shape = MlpShape(role.obs_size + sharing.id_size(role.num_slots), hidden, 1, normalisation)
             num_networks = sharing.num_networks(role.num_slots)
-            nets.append(create_stack(shape, memory_size, num_networks, device, generator, initialisation))
+            nets.append(
+                create_stack(shape, memory_size, num_networks, device, generator, initialisation, cell)
+            )
         return cls(spec, sharing, nets)
 
     def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:

@@ -26,6 +26,7 @@ from mlagents_marl_plugin.core.distributions import GaussianHead
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
@@ -36,7 +37,9 @@ SIZE = 8
 CPU = torch.device("cpu")
 
 
-def actor(sharing: Sharing, normalisation: LayerNormalisation = LayerNormalisation.NONE) -> StochasticActor:
+def actor(
+    sharing: Sharing, normalisation: LayerNormalisation = LayerNormalisation.NONE, cell: Cell = Cell.GRU
+) -> StochasticActor:
     generator = torch.Generator().manual_seed(0)
     normaliser = RunningNormaliser(7, 5.0, CPU)
     normaliser.observe(torch.randn(200, 7, generator=generator) * 3 + 1, torch.ones(200))
@@ -51,8 +54,11 @@ def actor(sharing: Sharing, normalisation: LayerNormalisation = LayerNormalisati
         CPU,
         generator,
         SIZE,
+        cell,
     )
-    made.nets[0].part("memory.bias").normal_(generator=generator)
+    made.nets[0].part("1.bias").normal_(generator=generator)
+    if cell is Cell.GRU:
+        made.nets[0].part("memory.bias").normal_(generator=generator)
     return made
 
 
@@ -61,12 +67,17 @@ def export(module: nn.Module, path: Path, stochastic: bool = True) -> onnxruntim
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("normalisation", [LayerNormalisation.NONE, LayerNormalisation.LAYER])
-@pytest.mark.parametrize("sharing", list(Sharing))
+KINDS = [(sharing, norm, Cell.GRU) for sharing in Sharing for norm in list(LayerNormalisation)[:2]]
+KINDS += [
+    (sharing, LayerNormalisation.NONE, Cell.LSTM) for sharing in (Sharing.SEPARATE, Sharing.SHARED_WITH_ID)
+]
+
+
+@pytest.mark.parametrize(("sharing", "normalisation", "cell"), KINDS)
 def test_the_file_remembers_what_the_actor_does(
-    tmp_path: Path, sharing: Sharing, normalisation: LayerNormalisation
+    tmp_path: Path, sharing: Sharing, normalisation: LayerNormalisation, cell: Cell
 ) -> None:
-    made, generator = actor(sharing, normalisation), torch.Generator().manual_seed(4)
+    made, generator = actor(sharing, normalisation, cell), torch.Generator().manual_seed(4)
     for slot in range(2):
         session = export(FlatObservations(made.slot_module(slot)), tmp_path / "a.onnx")
         names = [output.name for output in session.get_outputs()]

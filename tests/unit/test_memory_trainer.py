@@ -150,12 +150,17 @@ def test_memories_are_staged_as_they_were_played(tmp_path: Path) -> None:
     assert (lanes.memory[~lanes.present] == 0).all()
 
 
-def test_a_resumed_run_remembers_the_same_weights(tmp_path: Path) -> None:
-    first = start(tmp_path, trainer_type="mappo", behavior=remembering())
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_resumed_run_remembers_the_same_weights(tmp_path: Path, cell: str) -> None:
+    run: dict[str, Any] = {"trainer_type": "mappo", "hyper": {"memory_cell": cell}}
+    first = start(tmp_path, **run, behavior=remembering())
     saved = torch.load(tmp_path / "Counter" / "checkpoint.pt", weights_only=True)
     assert_same(saved["learner"], first.trainer.learner.state_dict())
-    again = start(tmp_path, trainer_type="mappo", behavior=remembering(max_steps=800), load=True)
+    again = start(tmp_path, **run, behavior=remembering(max_steps=800), load=True)
     assert again.trainer.updates > first.trainer.updates
+    shape = again.trainer.learner.actor.nets[0].shape
+    assert (shape.cell.value, shape.cell_size) == (cell, 16 if cell == "gru" else 8)
+    assert OnnxPolicy(tmp_path / "Counter.onnx").memory_size == 16
 
 
 def test_sequences_of_a_replay_lead_to_the_memories_that_were_played(tmp_path: Path) -> None:
@@ -210,6 +215,10 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         TrainerConfigError, match=r"burn_in: expected 0 without network_settings\.memory, got 2"
     ):
         start(tmp_path, trainer_type="mappo", hyper={"burn_in": 2})
+    with pytest.raises(
+        TrainerConfigError, match=r"memory_cell: expected gru without network_settings\.memory, got lstm"
+    ):
+        start(tmp_path, trainer_type="mappo", hyper={"memory_cell": "lstm"})
     with pytest.raises(TrainerConfigError, match=r"burn_in: expected a whole number >= 0, got -1"):
         start(tmp_path, trainer_type="mappo", hyper={"burn_in": -1})
     with pytest.raises(TrainerConfigError, match=r"layer_normalisation: expected none or layer with .*batch"):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.mappo import MappoConfig, MappoLearner
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from mlagents_marl_plugin.core.value_critics import ValueOutput
@@ -21,6 +22,7 @@ CRITICS: list[dict[str, Any]] = [
     for sharing in Sharing
     for centralised in (True, False)
 ]
+CRITICS.append({"share_critic": Sharing.SHARED, "share_actor": Sharing.SEPARATE, "memory_cell": Cell.LSTM})
 CRITICS += [{"value_output": output} for output in (ValueOutput.PER_AGENT, ValueOutput.GROUP)]
 
 
@@ -57,10 +59,12 @@ def updated(batch: RolloutBatch, spec: GroupSpec, **fields: Any) -> list[Tensor]
     return gradients(learner)
 
 
+@pytest.mark.parametrize("cell", list(Cell))
 @pytest.mark.parametrize("sharing", list(Sharing))
-def test_the_first_epoch_finds_the_policy_that_acted(sharing: Sharing) -> None:
+def test_the_first_epoch_finds_the_policy_that_acted(sharing: Sharing, cell: Cell) -> None:
     """In every piece of every lane, in rollouts that begin in the middle of episodes, with agents that sit out."""
-    learner = make(one_role(2, HYBRID), length=3, normalize=True, num_epoch=1, share_actor=sharing)
+    fields = {"num_epoch": 1, "share_actor": sharing, "memory_cell": cell}
+    learner = make(one_role(2, HYBRID), length=3, normalize=True, **fields)
     lanes = Lanes(learner)
     for _ in range(3):
         batch = lanes.play(10)
