@@ -1,22 +1,17 @@
 """The host's trainer, as far as all algorithms share it: life cycle, joint steps in, models and figures out."""
 
 import threading
-import time
 import zlib
-from collections import defaultdict
 from typing import Any
 
 import torch
 from mlagents.torch_utils import default_device
-from mlagents.trainers.agent_processor import AgentManagerQueue
-from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers, get_global_agent_id
+from mlagents.trainers.behavior_id_utils import BehaviorIdentifiers
 from mlagents.trainers.exception import UnityTrainerException
 from mlagents.trainers.optimizer.torch_optimizer import TorchOptimizer
 from mlagents.trainers.policy import Policy
 from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint
 from mlagents.trainers.settings import RewardSignalType, TrainerSettings
-from mlagents.trainers.trainer.rl_trainer import RLTrainer
-from mlagents.trainers.trajectory import Trajectory
 from mlagents_envs.base_env import BehaviorSpec
 from mlagents_envs.logging_util import get_logger
 from mlagents_envs.timers import hierarchical_timer, timed
@@ -25,11 +20,12 @@ from mlagents_marl_plugin.adapter.acting import Acting
 from mlagents_marl_plugin.adapter.assembler import Assembler
 from mlagents_marl_plugin.adapter.blocks import Store
 from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, Layout, decide_layout
+from mlagents_marl_plugin.adapter.intake import Intake
 from mlagents_marl_plugin.adapter.joint import name_of, stay_alone
 from mlagents_marl_plugin.adapter.metrics import Reporter
 from mlagents_marl_plugin.adapter.policy import MarlPolicy, Table
 from mlagents_marl_plugin.adapter.restarts import on_restart
-from mlagents_marl_plugin.adapter.roster import Departure, Roster
+from mlagents_marl_plugin.adapter.roster import Roster
 from mlagents_marl_plugin.adapter.saving import Saving
 from mlagents_marl_plugin.adapter.scores import ScoreBoard
 from mlagents_marl_plugin.adapter.settings import check_actions, check_slots, check_supported
@@ -45,7 +41,7 @@ from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
 logger = get_logger(__name__)
 
 
-class MarlTrainer(RLTrainer):
+class MarlTrainer(Intake):
     """Trains groups of agents. A subclass per data regime says how to act, what to keep and when to update."""
 
     trainer_type: str  # a key of ALGORITHMS, in the classes that are registered
@@ -77,15 +73,12 @@ class MarlTrainer(RLTrainer):
         self.specs: dict[str, BehaviorSpec] = {}
         self.learner: Any = None
         self.updates = 0
-        self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._resumed = self.saving.read()
         if training and not load:
             self.saving.files.start_anew()
         on_restart(self._player_restarted)
 
     # --- what a joint run has otherwise, see `joint_trainers` -------------------------------------
-
-    role = 0  # the behaviour's place among the roles of its groups
 
     def _make_table(self) -> Table:
         """Where this behaviour's policies meet."""
@@ -229,81 +222,9 @@ class MarlTrainer(RLTrainer):
     def end_episode(self) -> None:
         """The host has reset the scene, for a new lesson say."""
         super().end_episode()
-        self._reward_sums.clear()
         with self.table.lock:
             if self.table.roster is not None:
                 self.table.roster.reset_in_order()
-
-    # --- data -------------------------------------------------------------------------------------
-
-    def _discard(self) -> None:
-        """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
-        for queue in self.trajectory_queues:
-            while not queue.empty():
-                queue.get_nowait()
-        time.sleep(0.01)
-
-    def _take_departed(self) -> list[Departure]:
-        roster = self.table.roster
-        if roster is None:
-            return []
-        departed, roster.departed = roster.departed, []
-        return departed
-
-    def _drain(self) -> None:
-        """Take in the trajectories that have come."""
-        with hierarchical_timer("process_trajectory"):
-            for queue in self.trajectory_queues:
-                waiting = queue.qsize()
-                for _ in range(waiting):
-                    try:
-                        self._process_trajectory(queue.get_nowait())
-                    except AgentManagerQueue.Empty:
-                        break
-                if self.threaded and not waiting:
-                    time.sleep(0.0001)  # leave the processor to the environment
-
-    def _process_trajectory(self, trajectory: Trajectory) -> None:
-        super()._process_trajectory(trajectory)
-        sums = self._reward_sums[trajectory.agent_id]
-        for step in trajectory.steps:
-            sums[0] += float(step.reward)
-            sums[1] += float(step.group_reward)
-        if self.table.roster is not None:
-            with self.table.lock:
-                self.assembler.deliver(trajectory, self.role)
-        if trajectory.done_reached:
-            own, group = self._reward_sums.pop(trajectory.agent_id)
-            self.reporter.agent_ended(own, group)
-            self.cumulative_returns_since_policy_update.append(own + group)
-            self.reward_buffer.appendleft(own + group)  # what lessons with "measure: reward" look at
-
-    def forget(self, departed: list[Departure]) -> None:
-        """These agents have ended, some of them without a last trajectory."""
-        for gone in departed:
-            self._reward_sums.pop(get_global_agent_id(gone.worker, gone.agent), None)
-
-    def _collect(self, departed: list[Departure]) -> None:
-        if self.table.roster is None:
-            return
-        self.assembler.give_up(departed)
-        self.forget(departed)
-        if departed:
-            size = self.table.roster.layout.group_size
-            members = [gone.lane * size + gone.slot for gone in departed if gone.lane >= 0]
-            for acting in self.actings:
-                acting.reset(torch.tensor(members, dtype=torch.int64, device="cpu"))
-        self.assembler.flush()
-        for episode in self.assembler.episodes:
-            was_solved = self.board.solved_at
-            self.board.add(episode)
-            self.reporter.group_ended(episode)
-            if self.board.solved_at != was_solved:
-                self.reporter.announce_solved()
-            # Against opponents that change, a high score tells of them as much as of the learner.
-            if self.is_training and not self.self_play and self.board.improved():
-                self.saving.remember_best(self.board.mean)
-        self.assembler.episodes.clear()
 
     # --- learning ---------------------------------------------------------------------------------
 
