@@ -312,10 +312,19 @@ def test_actor_i_learns_from_its_own_loss_only() -> None:
 
 @EVERY_ALGORITHM
 def test_an_absent_agent_changes_nothing_not_even_as_nan(name: str) -> None:
+    check_absence(ALGORITHMS[name].config())
+
+
+@pytest.mark.parametrize("sharing", [Sharing.SHARED_WITH_ID, Sharing.SEPARATE])
+def test_nor_does_it_whosever_the_networks_are(sharing: Sharing) -> None:
+    check_absence(MaddpgConfig(share_actor=sharing, share_critic=sharing))
+
+
+def check_absence(config: MaddpgConfig) -> None:
     spec = two_roles()
     states = []
     for padding in (0.0, math.nan):
-        learner = make(spec, ALGORITHMS[name].config(), normalize=True)
+        learner = make(spec, config, normalize=True)
         for seed in range(4):
             batch = absent(random_batch(spec, seed=seed), 1, spec, padding)
             learner.observe(batch.obs, batch.agent_mask)

@@ -184,8 +184,16 @@ def test_values_bootstrap_at_limits_and_not_at_ends() -> None:
 @EVERY_SHARING
 def test_whoever_is_absent_contributes_nothing(name: str, sharing: Sharing) -> None:
     """Whatever stands where a slot is absent, and whatever rewards it is said to get there."""
+    check_absence(ALGORITHMS[name].config(share_actor=sharing, share_critic=sharing, num_epoch=2))
+
+
+@pytest.mark.parametrize("value_output", [ValueOutput.PER_AGENT, ValueOutput.GROUP])
+def test_nor_does_it_to_critics_that_read_everybody_once(value_output: ValueOutput) -> None:
+    check_absence(MappoConfig(value_output=value_output, num_epoch=2))
+
+
+def check_absence(config: MappoConfig) -> None:
     spec = one_role(3)
-    config = ALGORITHMS[name].config(share_actor=sharing, share_critic=sharing, num_epoch=2)
     found = []
     for padding in (0.0, 5.0):
         learner, batch = make(spec, config), random_rollout(spec)
