@@ -73,6 +73,7 @@ class JointRun:
 
     Attributes:
         trainers: by behaviour name.
+        leader: who learns for all, once it is made.
         draining: held while trajectories are taken in, by the leader for all, or before it is there by each.
     """
 
@@ -81,12 +82,8 @@ class JointRun:
         self.members = joint.members
         self.table = JointTable(joint)
         self.trainers: dict[str, MarlTrainer] = {}
+        self.leader: MarlTrainer | None = None
         self.draining = threading.Lock()
-
-    @property
-    def leader(self) -> "MarlTrainer | None":
-        """Who learns for all, once it is there."""
-        return self.trainers.get(self.members[0])
 
     @property
     def others(self) -> "list[MarlTrainer]":

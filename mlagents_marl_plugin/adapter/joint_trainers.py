@@ -5,6 +5,7 @@ order in which the host makes, asks and saves trainers, nor on their threads.
 """
 
 import time
+from typing import Any
 
 from mlagents_marl_plugin.adapter.acting import Acting
 from mlagents_marl_plugin.adapter.grouping import FirstAgents, Layout
@@ -17,6 +18,11 @@ from mlagents_marl_plugin.core.types import GroupSpec
 
 class JointLeader(OffPolicyMarlTrainer):
     """Learns, saves and ends for all members. Its steps are the run's."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        """See the host's TrainerFactory, which calls this."""
+        super().__init__(*arguments, **settings)
+        self.joint.leader = self
 
     def _make_table(self) -> JointTable:
         self.joint = join(self)

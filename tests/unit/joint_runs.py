@@ -36,7 +36,7 @@ def joint_options(
             "trainer_type": trainer_type,
             "hyperparameters": {k: v for k, v in hyperparameters.items() if v is not None},
             "network_settings": {"hidden_units": 8, "num_layers": 1},
-            "max_steps": 400,
+            "max_steps": 200,
             "time_horizon": 16,
             "summary_freq": 100_000,
             "checkpoint_interval": 100_000,

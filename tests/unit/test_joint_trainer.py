@@ -51,7 +51,7 @@ def test_one_learner_for_both_and_a_model_for_each(tmp_path, trainer_type):
     assert [role.num_slots for role in leader.spec.roles] == [2, 1]
     assert [role.obs_size for role in leader.spec.roles] == [4, 6]
     assert [role.action for role in leader.spec.roles] == [ActionLayout(2), ActionLayout(3)]
-    assert leader.updates > 20
+    assert leader.updates > 10
     assert member.learner is None
     assert leader.get_step == 2 * member.get_step
     obs = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
@@ -67,15 +67,15 @@ def test_one_learner_for_both_and_a_model_for_each(tmp_path, trainer_type):
 
 def test_rows_of_many_areas_and_processes(tmp_path):
     scene = mixed(areas=3, workers=2)
-    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 1_200}), scene)
+    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 400}), scene)
     compared = check_rows(trainers, scene)
     assert compared[0] == 2 * compared[1]
-    assert sum(compared) > 0.9 * len(scene.lines)
+    assert sum(compared) > 0.8 * len(scene.lines)
 
 
 def test_rows_where_agents_die_before_their_group(tmp_path):
     scene = mixed(areas=3, deaths=True, agents=4)
-    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 800}), scene)
+    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 400}), scene)
     assert [role.num_slots for role in trainers["Counter"].spec.roles] == [2, 2]
     compared = check_rows(trainers, scene, terminations=False)
     assert sum(compared) > 0.8 * len(scene.lines)
@@ -84,20 +84,20 @@ def test_rows_where_agents_die_before_their_group(tmp_path):
 def test_members_that_ask_at_different_steps(tmp_path):
     """CounterB at every second one; between them its last action and observation stand."""
     scene = mixed(areas=3, periods=(1, 2, 1))
-    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 800}), scene)
+    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 400}), scene)
     leader = trainers["Counter"]
     assert leader.assembler.rejected <= 9, "those of the first step"
     rows = JointRows(leader.spec, leader.replay.state_dict(), [])
     at = [obs[rows.complete, 0, 3] for obs in rows.obs]  # [rows], the step that each kind saw
-    assert len(rows.complete) > 200
+    assert len(rows.complete) > 100
     assert (at[1] == at[0] - at[0] % 2).all()
 
 
 def test_rows_where_nobody_says_who_is_in_a_group(tmp_path):
     """Every agent of a process; then a process that dies, and resets by the host."""
     scene = mixed(areas=1, workers=2, group_ids=False)
-    scene.kill_at, scene.reset_at = {60: 1}, {100, 150}
-    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 800}), scene)
+    scene.kill_at, scene.reset_at = {40: 1}, {60, 90}
+    trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 400}), scene)
     compared = check_rows(trainers, scene)
     assert sum(compared) > 0.8 * len(scene.lines)
 
@@ -109,7 +109,7 @@ def test_a_leader_that_comes_second_and_the_order_of_trainers(tmp_path):
     leader = trainers["CounterB"]
     assert [role.num_slots for role in leader.spec.roles] == [1, 2]
     assert leader.updates > 10
-    assert leader.get_step >= 400
+    assert leader.get_step >= 200
     assert trainers["Counter"].learner is None
     assert trainers["Counter"].get_step == 2 * leader.get_step
 
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
 
 def test_threads_of_both_trainers_and_one_that_fails(tmp_path, monkeypatch):
     scene = mixed(areas=3)
-    behavior = {"threaded": True, "max_steps": 2_000}
+    behavior = {"threaded": True, "max_steps": 600}
     trainers = start(tmp_path / "rows", joint_options(hyper=QUIET, behavior=behavior), scene)
     assert sum(check_rows(trainers, scene)) > 0.5 * len(scene.lines)
 
@@ -160,7 +160,7 @@ def test_a_member_without_its_leader_only_counts(tmp_path, told):
 
 
 def test_a_resumed_run_goes_on_where_it_was_with_all_its_members(tmp_path):
-    behavior = {"checkpoint_interval": 150}
+    behavior = {"checkpoint_interval": 75}
     config = joint_options(hyper={"save_replay_buffer": True}, behavior=behavior)
     first = start(tmp_path, config)
     saved = checkpoint.read(str(tmp_path / "Counter" / "checkpoint.pt"), torch.device("cpu"))
@@ -168,14 +168,14 @@ def test_a_resumed_run_goes_on_where_it_was_with_all_its_members(tmp_path):
     pointer = checkpoint.read_any(str(tmp_path / "CounterB" / "checkpoint.pt"), torch.device("cpu"))
     assert pointer["step"] == first["CounterB"].get_step
     assert "learner" not in pointer
-    again = joint_options(hyper={"save_replay_buffer": True}, behavior={**behavior, "max_steps": 800})
+    again = joint_options(hyper={"save_replay_buffer": True}, behavior={**behavior, "max_steps": 400})
     scene = mixed()
     scene.stop_after = 0
     resumed = start(tmp_path, again, scene, load=True)
     assert resumed["Counter"]._step == first["Counter"].get_step
     assert resumed["CounterB"]._step == first["CounterB"].get_step
     second = start(tmp_path, again, load=True)
-    assert second["Counter"].get_step >= 800
+    assert second["Counter"].get_step >= 400
     assert second["Counter"].updates > first["Counter"].updates
     for name in MEMBERS:
         steps = {path.stem for path in (tmp_path / name).glob(f"{name}-*.onnx")}
@@ -256,7 +256,7 @@ def test_a_member_whose_first_file_was_never_written_counts_from_zero(tmp_path, 
     scene.stop_after = 0
     trainers = start(tmp_path, joint_options(), scene, load=True)
     assert trainers["CounterB"]._step == 0
-    assert trainers["Counter"]._step >= 400
+    assert trainers["Counter"]._step >= 200
     assert "CounterB: " in told.text
     assert "is not there; its steps are counted from 0." in told.text
 
@@ -286,8 +286,8 @@ def test_figures_of_both_roles_are_the_leaders(tmp_path):
 
 def test_nothing_grows_with_the_length_of_a_run(tmp_path):
     scene = mixed(areas=3, deaths=True)
-    scene.reset_at = set(range(50, 500, 50))
-    scene.stop_after = 500
+    scene.reset_at = set(range(25, 250, 25))
+    scene.stop_after = 250
     trainers = start(tmp_path, joint_options(hyper=QUIET, behavior={"max_steps": 10**6}), scene)
     for trainer in trainers.values():
         assert len(trainer._reward_sums) <= 9
@@ -307,7 +307,7 @@ DISAGREEING = [
         {"reward_signals": {"extrinsic": {"gamma": 0.5}}},
         r"reward_signals\.extrinsic\.gamma: expected 0\.\d+ as in",
     ),
-    ({"max_steps": 5}, r"max_steps: expected (400|5) as in"),
+    ({"max_steps": 5}, r"max_steps: expected (200|5) as in"),
     ({"threaded": True}, r"threaded: expected (True|False) as in"),
     ({"trainer_type": "maddpg"}, r"trainer_type: expected ma\w+ as in"),
     (
