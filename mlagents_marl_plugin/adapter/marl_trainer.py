@@ -100,8 +100,8 @@ class MarlTrainer(Intake):
 
     def make_role(self, behavior_id: str, num_slots: int) -> RoleSpec:
         """What this behaviour is in a group of its agents."""
-        behavior = self.specs[behavior_id]
-        role = role_from_behavior(self.brain_name, behavior, num_slots)
+        behavior, network = self.specs[behavior_id], self.trainer_settings.network_settings
+        role = role_from_behavior(self.brain_name, behavior, num_slots, network)
         return with_state(role, behavior, self.hyperparameters.state_sensor)
 
     def _make_decide(self) -> dict[str, Acting]:

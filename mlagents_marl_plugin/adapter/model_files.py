@@ -102,9 +102,10 @@ class ModelFiles:
         role, sharing, paths = spec.roles[self.role], actor.roles[self.role].sharing, []
         for slot in range(1 if sharing is Sharing.SHARED else role.num_slots):
             path = f"{base}.onnx" if slot == 0 else f"{base}-slot{slot}.onnx"
+            module = actor.slot_module(slot, self.role)
             try:
                 export_actor(
-                    FlatObservations(actor.slot_module(slot, self.role)),
+                    FlatObservations(module) if role.encoder is None else module,
                     role.action,
                     role.observation_shapes,
                     path,

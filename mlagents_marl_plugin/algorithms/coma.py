@@ -12,13 +12,14 @@ from torch import Tensor
 from mlagents_marl_plugin.algorithms.coma_config import ComaConfig
 from mlagents_marl_plugin.core import actions, state, value_grid
 from mlagents_marl_plugin.core.counterfactual import choice_values
-from mlagents_marl_plugin.core.critics import CentralisedCritic
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead
+from mlagents_marl_plugin.core.encoded_q_critics import create_critic
 from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.grid_policy import GridPolicy
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.learner_state import LearnerState
-from mlagents_marl_plugin.core.losses import clip_gradient_, soft_update_, value_loss_gradient
+from mlagents_marl_plugin.core.learnt import clip_gradients_
+from mlagents_marl_plugin.core.losses import soft_update_, value_loss_gradient
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
 from mlagents_marl_plugin.core.on_policy_diagnostics import (
     Played,
@@ -99,12 +100,11 @@ class ComaLearner:
         self.actor: StochasticActor | GridPolicy = self._policy
         if self._is_cut:
             self.actor = GridPolicy(spec, config.discretise, self._policy)
-        self.critic = CentralisedCritic.create(
-            self._choices, config.share_critic, 1, hidden, norm, self.device, weights
-        )
+        critics = (True, config.share_critic, 1)
+        self.critic = create_critic(self._choices, *critics, hidden, norm, self.device, weights)
         self.target_critic = self.critic.target_copy()
-        self._actor_optimiser = StackedAdam(self._policy.nets, config.learning_rate)
-        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._actor_optimiser = StackedAdam(self._policy.learnt, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.learnt, config.critic_learning_rate)
         self._played: Played | None = None
         self._policy_step: PolicyStep | None = None
         self._value_step: ValueStep | None = None
@@ -170,7 +170,7 @@ class ComaLearner:
         advantage = self._update_actors(joint, allowed, mask)
         value = self.critic(joint).squeeze(0)
         self._played = Played(joint, allowed, value, target, advantage, mask, batch.value_mask)
-        online, behind = self.critic.nets, self.target_critic.nets
+        online, behind = self.critic.learnt, self.target_critic.learnt
         soft_update_([n.parameters for n in behind], [n.parameters for n in online], self.config.tau)
         # Only now, so that what was learnt from was played by the policy that learnt.
         self._input.copy_from(self._collecting)
@@ -220,8 +220,8 @@ class ComaLearner:
         one_network = config.share_critic is not Sharing.SEPARATE
         weight = mean_weight(self.spec, mask, config.share_critic, one_network)
         self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
-        self._critic_norms = [clip_gradient_(n.gradient, config.max_gradient_norm) for n in self.critic.nets]
-        self._critic_norms = [norm.amax(0, keepdim=True) for norm in self._critic_norms]
+        norms = clip_gradients_(self.critic, config.max_gradient_norm)
+        self._critic_norms = [norm.amax(0, keepdim=True) for norm in norms]
         self._critic_optimiser.step()
         self._value_step = ValueStep(q.squeeze(0), target, mask, config.critic_loss, _HUBER_THRESHOLD)
 
@@ -246,9 +246,7 @@ class ComaLearner:
             advantages.append(by_branch.sum(-1))
             self._distributions.append(distribution)
         limit = self.config.max_gradient_norm
-        self._actor_norms = [
-            clip_gradient_(net.gradient, limit).amax(0, keepdim=True) for net in self._policy.nets
-        ]
+        self._actor_norms = [norm.amax(0, keepdim=True) for norm in clip_gradients_(self._policy, limit)]
         self._actor_optimiser.step()
         advantage = torch.cat(advantages, -1)
         self._policy_step = PolicyStep(torch.zeros_like(advantage), advantage, mask)
@@ -256,7 +254,8 @@ class ComaLearner:
 
     def is_finite(self) -> bool:
         """Whether all weights of actors and critics are finite. Waits for the device."""
-        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self._policy.nets)
+        learnt = [*self.critic.learnt, *self._policy.learnt]
+        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
@@ -289,9 +288,9 @@ class ComaLearner:
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {
-            "actor": state.numbered(net.tensors() for net in self._policy.nets),
-            "critic": state.numbered(net.tensors() for net in self.critic.nets),
-            "target_critic": state.numbered(net.tensors() for net in self.target_critic.nets),
+            "actor": state.numbered(net.tensors() for net in self._policy.learnt),
+            "critic": state.numbered(net.tensors() for net in self.critic.learnt),
+            "target_critic": state.numbered(net.tensors() for net in self.target_critic.learnt),
             "normaliser": self._input.tensors(),
         }
 

@@ -21,12 +21,13 @@ from mlagents_marl_plugin.algorithms.maddpg_config import (
     Matd3SharedConfig,
 )
 from mlagents_marl_plugin.core import actions, state
-from mlagents_marl_plugin.core.critics import CentralisedCritic, Critic, IndependentCritic
+from mlagents_marl_plugin.core.critics import Critic
 from mlagents_marl_plugin.core.diagnostics import ActorStep, CriticStep, actor_metrics, critic_metrics
+from mlagents_marl_plugin.core.encoded_q_critics import create_critic
 from mlagents_marl_plugin.core.group_state import share_states_
 from mlagents_marl_plugin.core.learner_state import LearnerState
+from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import (
-    clip_gradient_,
     soft_update_,
     td_target,
     value_loss_gradient,
@@ -35,7 +36,6 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
-from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 __all__ = [
@@ -97,21 +97,19 @@ class MaddpgLearner:
         weights = torch.Generator("cpu").manual_seed(seed)
         hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
         self._normalisers = [
-            RunningNormaliser(role.obs_size, config.observation_clip, self.device) if normalize else None
+            RunningNormaliser.of(role, config.observation_clip, self.device) if normalize else None
             for role in spec.roles
         ]
         self.actor = DecentralisedActor.create(
             spec, config.share_actor, hidden, norm, self._normalisers, self.device, weights
         )
-        kind = CentralisedCritic if config.centralised_critic else IndependentCritic
         num_twins = 2 if config.twin_critics else 1
-        self.critic: Critic = kind.create(
-            spec, config.share_critic, num_twins, hidden, norm, self.device, weights
-        )
+        critics = (config.centralised_critic, config.share_critic, num_twins)
+        self.critic: Critic = create_critic(spec, *critics, hidden, norm, self.device, weights)
         self.target_actor = self.actor.target_copy()
         self.target_critic = self.critic.target_copy()
-        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
-        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._actor_optimiser = StackedAdam(self.actor.learnt, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.learnt, config.critic_learning_rate)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
@@ -162,7 +160,7 @@ class MaddpgLearner:
         one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
         weight = mean_weight(self.spec, batch.value_mask, config.share_critic, one_network)
         self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
-        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.critic.nets]
+        norms = clip_gradients_(self.critic, config.max_gradient_norm)
         self._critic_optimiser.step()
         self._last_critic = CriticStep(q, target, config.critic_loss, batch.value_mask, norms)
 
@@ -182,7 +180,7 @@ class MaddpgLearner:
             of_size = weight[:, self.spec.slots(i)].unsqueeze(-1)  # [B, N] -> [B, n, 1]
             of_raw.append(pullbacks[i](of_own).addcmul_(raw[i], of_size, value=strength))
         self.actor.backward(of_raw)
-        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.actor.nets]
+        norms = clip_gradients_(self.actor, config.max_gradient_norm)
         self._actor_optimiser.step()
         slot_norm = _concatenated(
             [norm.expand(role.num_slots) for norm, role in zip(norms, self.spec.roles, strict=True)]
@@ -191,7 +189,8 @@ class MaddpgLearner:
         self._last_actor = ActorStep(q, raw, batch.agent_mask, slot_norm)
 
     def _update_targets(self) -> None:
-        online, target = self.critic.nets + self.actor.nets, self.target_critic.nets + self.target_actor.nets
+        online = [*self.critic.learnt, *self.actor.learnt]
+        target = [*self.target_critic.learnt, *self.target_actor.learnt]
         soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
@@ -248,7 +247,8 @@ class MaddpgLearner:
 
     def is_finite(self) -> bool:
         """Whether all weights of actors and critics are finite. Waits for the device."""
-        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self.actor.nets)
+        learnt = [*self.critic.learnt, *self.actor.learnt]
+        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
@@ -284,11 +284,11 @@ class MaddpgLearner:
                 normaliser.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        networks: dict[str, Sequence[Stack]] = {
-            "actor": self.actor.nets,
-            "target_actor": self.target_actor.nets,
-            "critic": self.critic.nets,
-            "target_critic": self.target_critic.nets,
+        networks: dict[str, Sequence[Network]] = {
+            "actor": self.actor.learnt,
+            "target_actor": self.target_actor.learnt,
+            "critic": self.critic.learnt,
+            "target_critic": self.target_critic.learnt,
         }
         weights = {name: state.numbered(net.tensors() for net in nets) for name, nets in networks.items()}
         normalisers = (n.tensors() for n in self._normalisers if n is not None)

@@ -4,6 +4,8 @@ Sources:
     SAC            Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290; temperatures: https://arxiv.org/abs/1812.05905
     with choices   Christodoulou 2019, https://arxiv.org/abs/1910.07207; both kinds: Delalleau et al. 2019, 1912.11077
     MASAC          SAC with the centralised critics of Lowe et al. 2017, https://arxiv.org/abs/1706.02275
+    Munchausen     Vieillard et al. 2020, https://arxiv.org/abs/2007.14430
+    advantage-weighted actors (AWAC)   Nair et al. 2020, https://arxiv.org/abs/2006.09359
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.algorithms.masac_actors import ActorGradients
 from mlagents_marl_plugin.algorithms.masac_config import (
+    ActorLoss,
     IsacConfig,
     IsacSharedConfig,
     MasacConfig,
     MasacSharedConfig,
 )
 from mlagents_marl_plugin.core import state
-from mlagents_marl_plugin.core.counterfactual import choice_values
-from mlagents_marl_plugin.core.critics import CentralisedCritic, Critic, IndependentCritic
+from mlagents_marl_plugin.core.critics import Critic
 from mlagents_marl_plugin.core.diagnostics import CriticStep, critic_metrics
+from mlagents_marl_plugin.core.encoded_q_critics import create_critic
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.learner_state import LearnerState
+from mlagents_marl_plugin.core.learnt import clip_gradients_
 from mlagents_marl_plugin.core.losses import (
-    clip_gradient_,
     masked_mean,
     soft_update_,
     td_target,
@@ -40,7 +44,14 @@ from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.temperatures import Temperatures
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
-__all__ = ["IsacConfig", "IsacSharedConfig", "MasacConfig", "MasacLearner", "MasacSharedConfig"]
+__all__ = [
+    "ActorLoss",
+    "IsacConfig",
+    "IsacSharedConfig",
+    "MasacConfig",
+    "MasacLearner",
+    "MasacSharedConfig",
+]
 
 
 class MasacLearner:
@@ -71,7 +82,12 @@ class MasacLearner:
             discount: gamma per step, in [0, 1]; whoever draws the batches applies it.
             device: where everything lives.
             seed: of weights and draws.
+
+        Raises:
+            ValueError: if there are continuous actions and ``config.munchausen`` is not 0.
         """
+        for role in spec.roles:
+            config.check_layout(role.action)
         self.spec = spec
         self.config = config
         self.discount = discount
@@ -80,8 +96,7 @@ class MasacLearner:
         self._rate_fraction = 1.0
         self._last_critic: CriticStep | None = None
         self._last_actor: SoftActorStep | None = None
-        self._has_values = any(role.action.continuous for role in spec.roles)
-        self._has_choices = any(role.action.branches for role in spec.roles)
+        self._is_soft = config.actor_loss is ActorLoss.SOFT
         weights = torch.Generator("cpu").manual_seed(seed)
         hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
         self._input = JointInput(spec, normalize, config.observation_clip, self.device)
@@ -90,15 +105,13 @@ class MasacLearner:
         self.actor = StochasticActor.create(
             spec, sharing, config.head, hidden, norm, initialisation, normalisers, self.device, weights
         )
-        kind = CentralisedCritic if config.centralised_critic else IndependentCritic
-        self.critic: Critic = kind.create(
-            spec, config.share_critic, 2, hidden, norm, self.device, weights, num_asked=2
-        )
+        critics = (config.centralised_critic, config.share_critic, 2)
+        self.critic: Critic = create_critic(spec, *critics, hidden, norm, self.device, weights, num_asked=2)
         self.target_critic = self.critic.target_copy()
         target_entropies = (config.target_value_entropy, config.target_choice_entropy)
         self.temperatures = Temperatures(spec, config.initial_temperature, target_entropies, self.device)
-        self._actor_optimiser = StackedAdam(self.actor.nets, config.learning_rate)
-        self._critic_optimiser = StackedAdam(self.critic.nets, config.critic_learning_rate)
+        self._actor_optimiser = StackedAdam(self.actor.learnt, config.learning_rate)
+        self._critic_optimiser = StackedAdam(self.critic.learnt, config.critic_learning_rate)
         self._temperature_optimiser = StackedAdam([self.temperatures], config.temperature_learning_rate)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
@@ -110,7 +123,9 @@ class MasacLearner:
         """Figures of the last update, 0-d or [N]; empty before the first."""
         if self._last_critic is None or self._last_actor is None:
             return {}
-        figures = critic_metrics(self.spec, self._last_critic) | self.temperatures.shown()
+        figures = critic_metrics(self.spec, self._last_critic)
+        if self._is_soft:
+            figures |= self.temperatures.shown()
         return figures | soft_actor_metrics(self.spec, self.actor, self._last_actor)
 
     def set_learning_rate_fraction(self, fraction: float) -> None:
@@ -133,81 +148,78 @@ class MasacLearner:
         joint = self._input(batch.obs, batch.action, batch.agent_mask)  # [B, I]
         self._update_critics(batch, joint)
         self._update_actors(batch, joint)
-        online, target = self.critic.nets, self.target_critic.nets
+        online, target = self.critic.learnt, self.target_critic.learnt
         soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
         self._state.updates += 1
 
     def _update_critics(self, batch: Batch, joint: Tensor) -> None:
         """Minimise the mean of ``loss(Q_i(x, a_1..a_N) - y_i)`` for both twins (Haarnoja et al. 2018, eq. 5)."""
         config = self.config
-        target = td_target(batch.reward, self._next_soft_value(batch), batch.bootstrap)
+        reward = batch.reward + self._bonus(batch, joint) if config.munchausen > 0.0 else batch.reward
+        target = td_target(reward, self._next_soft_value(batch), batch.bootstrap)
         target.masked_fill_(batch.value_mask == 0, 0.0)
         q = self.critic(joint)  # [2, B, N]
         one_network = config.centralised_critic and config.share_critic is not Sharing.SEPARATE
         weight = mean_weight(self.spec, batch.value_mask, config.share_critic, one_network)
         self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
-        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.critic.nets]
+        norms = clip_gradients_(self.critic, config.max_gradient_norm)
         self._critic_optimiser.step()
         self._last_critic = CriticStep(q, target, config.critic_loss, batch.value_mask, norms)
 
     def _next_soft_value(self, batch: Batch) -> Tensor:
-        """The successor's value [B, N]: the smaller twin's, of what everybody would do now, and one's own entropy."""
+        """The successor's value [B, N]: the smaller twin's, of what everybody would do now, and one's own entropy if it
+        is paid for.
+        """
         # The actions taken are there to be overwritten.
         joint = self._input(batch.next_obs, batch.action, batch.next_agent_mask)
         distributions = self._distributions(joint, batch.next_allowed)
         draws = [distribution.draw(self._state.generator) for distribution in distributions]
         for i, draw in enumerate(draws):
             absent = (batch.next_agent_mask[:, self.spec.slots(i)] == 0).unsqueeze(-1)  # [B, n, 1]
-            place = self.spec.role_action(joint[:, self.spec.obs_size :], i)
-            place.copy_(draw.action.masked_fill_(absent, 0.0))
-        worth = self._temperatures_times_entropy(*_entropies(distributions, draws))
+            self._done(joint, i).copy_(draw.action.masked_fill_(absent, 0.0))
         next_q = self.target_critic(joint).amin(0)  # [2, B, N] -> [B, N]
+        if not self._is_soft:
+            return next_q
+        worth = self._temperatures_times_entropy(*_entropies(distributions, draws))
         return next_q.addcmul_(worth, batch.next_agent_mask)
 
-    def _update_actors(self, batch: Batch, joint: Tensor) -> None:
-        """Maximise the mean of ``Q_i(x, a_1.., pi_i(o_i), ..a_N)`` and of the entropy's worth (Haarnoja et al. 2018,
-        eq. 9).
+    def _bonus(self, batch: Batch, joint: Tensor) -> Tensor:
+        """``munchausen * max(choice temperature * log pi_i(a_i), munchausen_floor)`` of what was done, [B, N].
 
-        Through continuous values the gradient is that of the draw. For choices it is that of the expectation over each
-        branch, the other branches and the values being as drawn: exact for one branch, without bias for several.
+        Source: Vieillard et al. 2020, section 2, https://arxiv.org/abs/2007.14430
         """
-        spec, mask = self.spec, batch.agent_mask
+        log_prob = torch.cat(
+            [
+                distribution.log_prob(self._done(joint, i))
+                for i, distribution in enumerate(self._distributions(joint, batch.allowed))
+            ],
+            -1,
+        )
+        bonus = (self.temperatures.of_choices * log_prob).clamp_min_(self.config.munchausen_floor)
+        return bonus.mul_(self.config.munchausen).mul_(batch.agent_mask)
+
+    def _done(self, joint: Tensor, role: int) -> Tensor:
+        """What a role's agents did, a view [B, N_role, A_role]."""
+        return self.spec.role_action(joint[:, self.spec.obs_size :], role)
+
+    def _update_actors(self, batch: Batch, joint: Tensor) -> None:
+        """One step of all actors, and of the temperatures that pay for their entropy."""
         distributions = self._distributions(joint, batch.allowed)
         draws = [distribution.draw(self._state.generator) for distribution in distributions]
-        own = [draw.action for draw in draws]
-        weight = mean_weight(spec, mask, self.config.share_actor, one_network=False)
-        of_own = self._value_gradient(joint, own, -weight) if self._has_values else own
-        by_choice = self._choice_values(joint, own)
-        of_log_prob = self.temperatures.of_values * weight
-        of_entropy = -self.temperatures.of_choices * weight
-        for i, (distribution, draw) in enumerate(zip(distributions, draws, strict=True)):
-            slots, num_values = spec.slots(i), spec.roles[i].action.continuous
-            of_chance = by_choice[i] * -weight[:, slots].unsqueeze(-1)
-            of_raw = distribution.draw_gradient(
-                draw, of_own[i][..., :num_values], of_log_prob[:, slots], of_chance, of_entropy[:, slots]
-            )
-            self.actor.backward(i, of_raw, None)
-        norms = [clip_gradient_(net.gradient, self.config.max_gradient_norm) for net in self.actor.nets]
+        gradients = ActorGradients(self.spec, self.actor, self.critic, self.config.share_actor)
+        if self._is_soft:
+            gradients.soft(joint, batch.agent_mask, distributions, draws, self.temperatures)
+        else:
+            temperature = self.config.advantage_temperature
+            gradients.advantage_weighted(joint, batch.agent_mask, distributions, draws, temperature)
+        norms = clip_gradients_(self.actor, self.config.max_gradient_norm)
         self._actor_optimiser.step()
         entropies = _entropies(distributions, draws)
         self._last_actor = SoftActorStep(
-            joint, batch.allowed, mask, distributions, draws, *entropies, self.critic, norms
+            joint, batch.allowed, batch.agent_mask, distributions, draws, *entropies, self.critic, norms
         )
-        self._update_temperatures(batch, *entropies)
-
-    def _value_gradient(self, joint: Tensor, own: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-        """Gradient by one's own actions of the sum of weighted values, the smaller twin's of each, [B, N] weights."""
-        q = self.critic.with_own_action(joint, own)  # [2, B, N]
-        return self.critic.own_action_gradient((q == q.amin(0)) * weight)
-
-    def _choice_values(self, joint: Tensor, own: Sequence[Tensor]) -> list[Tensor]:
-        """The smaller twin's value of every choice, per role [B, N_role, choices]."""
-        if not self._has_choices:
-            return [
-                action[..., role.action.continuous :]
-                for action, role in zip(own, self.spec.roles, strict=True)
-            ]
-        return [q.amin(0) for q in choice_values(self.critic, self.spec, joint, own)]
+        if self._is_soft:
+            self._update_temperatures(batch, *entropies)
 
     def _update_temperatures(self, batch: Batch, of_values: Tensor, of_choices: Tensor) -> None:
         """Raise what entropy is worth where there is less of it than wanted, lower it where there is more."""
@@ -235,7 +247,8 @@ class MasacLearner:
 
     def is_finite(self) -> bool:
         """Whether all weights of actors and critics are finite. Waits for the device."""
-        return all(bool(torch.isfinite(n.parameters).all()) for n in self.critic.nets + self.actor.nets)
+        learnt = [*self.critic.learnt, *self.actor.learnt]
+        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
@@ -266,9 +279,9 @@ class MasacLearner:
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {
-            "actor": state.numbered(net.tensors() for net in self.actor.nets),
-            "critic": state.numbered(net.tensors() for net in self.critic.nets),
-            "target_critic": state.numbered(net.tensors() for net in self.target_critic.nets),
+            "actor": state.numbered(net.tensors() for net in self.actor.learnt),
+            "critic": state.numbered(net.tensors() for net in self.critic.learnt),
+            "target_critic": state.numbered(net.tensors() for net in self.target_critic.learnt),
             "normaliser": self._input.tensors(),
             "temperatures": self.temperatures.tensors(),
         }

@@ -26,10 +26,12 @@ from mlagents_marl_plugin.algorithms.qmix_config import (
 from mlagents_marl_plugin.algorithms.qmix_sequences import recurrence_of, target_of, wanted_sequences
 from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.action_values import ActionValues
+from mlagents_marl_plugin.core.encoded_mixer import EncodedMixer
+from mlagents_marl_plugin.core.group_encoder import GroupEncoder
 from mlagents_marl_plugin.core.group_state import group_state, share_states_, state_size
 from mlagents_marl_plugin.core.learner_state import LearnerState
+from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import (
-    clip_gradient_,
     masked_mean,
     soft_update_,
     value_loss_gradient,
@@ -37,14 +39,13 @@ from mlagents_marl_plugin.core.losses import (
 from mlagents_marl_plugin.core.mixers import Mixer, MonotonicMixer, NoMixer, SumMixer
 from mlagents_marl_plugin.core.mixing_diagnostics import ValueUpdate, greedy_diversity, value_figures
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
-from mlagents_marl_plugin.core.networks import DecentralisedActor, mean_weight
+from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
 from mlagents_marl_plugin.core.sequence_replay import SequenceBatch
 from mlagents_marl_plugin.core.sequences import Memory
-from mlagents_marl_plugin.core.stacked_recurrent import Stack
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 from mlagents_marl_plugin.core.value_passes import ValuePasses
 
@@ -112,7 +113,7 @@ class QmixLearner:
         self._values = ActionValues(self._choices, self.device)
         weights = torch.Generator("cpu").manual_seed(seed)
         self._normalisers = [
-            RunningNormaliser(role.obs_size, config.observation_clip, self.device) if normalize else None
+            RunningNormaliser.of(role, config.observation_clip, self.device) if normalize else None
             for role in spec.roles
         ]
         self._networks = DecentralisedActor.create(
@@ -136,7 +137,7 @@ class QmixLearner:
             asks_target_now=config.munchausen > 0.0,
             batch_norm=config.layer_normalisation is LayerNormalisation.BATCH,
         )
-        self._optimiser = StackedAdam([*self._networks.nets, *self.mixer.nets], config.learning_rate)
+        self._optimiser = StackedAdam([*self._networks.learnt, *self.mixer.learnt], config.learning_rate)
         self.actor = self._networks
         if self._is_cut:
             self.actor = value_grid.GridActor(spec, config.discretise, self._networks)
@@ -147,9 +148,14 @@ class QmixLearner:
             return NoMixer(self._values)
         if config.mixing is Mixing.SUM:
             return SumMixer()
-        num_state = (state_size(self.spec) or self.spec.obs_size) + self.spec.num_slots
-        sizes = (self._values.num_columns, num_state, config.mixing_width, config.mixing_hidden_units)
-        return MonotonicMixer.create(*sizes, self.device, weights)
+        spec, encoder, num_state = self.spec, None, state_size(self.spec)
+        if not num_state:
+            encoder = GroupEncoder.create(spec, Sharing.SHARED, self.device, weights)
+            num_state = spec.obs_size if encoder is None else encoder.features.obs_size
+        sizes = (self._values.num_columns, num_state + spec.num_slots)
+        widths = (config.mixing_width, config.mixing_hidden_units)
+        mixer = MonotonicMixer.create(*sizes, *widths, self.device, weights)
+        return mixer if encoder is None else EncodedMixer(spec, encoder, mixer)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
@@ -215,9 +221,8 @@ class QmixLearner:
         gradient = value_loss_gradient(prediction, target, config.critic_loss).mul_(self._weight(valid))
         of_chosen = self.mixer.backward(gradient)
         self._passes.backward(values.backward(of_chosen, action), offset, recurrence is not None)
-        nets = self._networks.nets
-        norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in nets]
-        mixer_norms = [clip_gradient_(net.gradient, config.max_gradient_norm) for net in self.mixer.nets]
+        norms = clip_gradients_(self._networks, config.max_gradient_norm)
+        mixer_norms = clip_gradients_(self.mixer, config.max_gradient_norm)
         self._optimiser.step()
         self._state.updates += 1
         if self._state.updates % config.target_update_interval == 0:
@@ -305,15 +310,15 @@ class QmixLearner:
         return mean_weight(self._choices, valid, self.config.share_actor, one_network=False)
 
     def _update_targets(self) -> None:
-        online = [*self._networks.nets, *self.mixer.nets]
-        target = [*self._target_networks.nets, *self._target_mixer.nets]
+        online = [*self._networks.learnt, *self.mixer.learnt]
+        target = [*self._target_networks.learnt, *self._target_mixer.learnt]
         soft_update_([n.parameters for n in target], [n.parameters for n in online], self.config.tau)
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
     def is_finite(self) -> bool:
         """Whether all weights are finite. Waits for the device."""
-        nets = [*self._networks.nets, *self.mixer.nets]
+        nets = [*self._networks.learnt, *self.mixer.learnt]
         return all(bool(torch.isfinite(net.parameters).all()) for net in nets)
 
     def state_dict(self) -> dict[str, Any]:
@@ -349,11 +354,11 @@ class QmixLearner:
                 normaliser.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        networks: dict[str, Sequence[Stack]] = {
-            "actor": self._networks.nets,
-            "target_actor": self._target_networks.nets,
-            "mixer": self.mixer.nets,
-            "target_mixer": self._target_mixer.nets,
+        networks: dict[str, Sequence[Network]] = {
+            "actor": self._networks.learnt,
+            "target_actor": self._target_networks.learnt,
+            "mixer": self.mixer.learnt,
+            "target_mixer": self._target_mixer.learnt,
         }
         weights = {name: state.numbered(net.tensors() for net in nets) for name, nets in networks.items()}
         normalisers = (n.tensors() for n in self._normalisers if n is not None)

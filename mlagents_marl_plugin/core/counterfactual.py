@@ -25,7 +25,7 @@ def choice_values(critic: Critic, spec: GroupSpec, joint: Tensor, own: Sequence[
         _each_choice(role.action, action, most).flatten(0, 1)
         for role, action in zip(spec.roles, own, strict=True)
     ]
-    q = critic.with_own_action(joint.repeat_interleave(most, 0), varied)  # [D, B * most, N]
+    q = critic.with_own_action(joint, varied, most)  # [D, B * most, N]
     by_choice = q.unflatten(1, (num_rows, most)).transpose(2, 3)  # [D, B, N, most]
     return [by_choice[:, :, spec.slots(i), : role.action.num_choices] for i, role in enumerate(spec.roles)]
 

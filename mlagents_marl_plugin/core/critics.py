@@ -14,15 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.core.critic_view import (
+    back_to_joint,
     fixed_view,
     per_slot,
     role_of_slots,
     view_columns,
     view_obs_size,
 )
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation, MlpShape
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
+from mlagents_marl_plugin.core.stacked_recurrent import input_gradient
 from mlagents_marl_plugin.core.types import GroupSpec
 
 
@@ -42,11 +45,11 @@ class Critic(Protocol):
     def backward(self, gradient: Tensor) -> None:
         """Differentiate the last call by the critics' parameters, given the loss's gradient [C, B, N] by Q."""
 
-    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor], repeats: int = 1) -> Tensor:
         """Q of every slot if it alone acted otherwise, by the first ``num_asked`` twins, [D, B, N].
 
         Args:
-            joint: [B, I], with what everybody did.
+            joint: [B / repeats, I], with what everybody did; each row stands for so many.
             own: per role [B, N_role, A_role], what each slot would do instead.
         """
 
@@ -58,6 +61,17 @@ class Critic(Protocol):
 
     def target_copy(self) -> "Critic":
         """A copy without gradient."""
+
+    @property
+    def learnt(self) -> Sequence[Network]:
+        """See `core.learnt`."""
+
+
+class FeatureQCritic(Critic, Protocol):
+    """One that others may stand in front of."""
+
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        """As `Critic.backward`; returns the loss's gradient [B, joint] by the joint observation."""
 
 
 class CentralisedCritic:
@@ -77,6 +91,7 @@ class CentralisedCritic:
         self.num_twins = num_twins
         self.num_asked = num_asked
         self.nets = [net]
+        self.learnt: Sequence[Network] = self.nets
         self._asked = net.frozen(num_asked * (net.num_networks // num_twins))
         self._own_actions = _own_actions(spec)
         self._own_weights = [self._own_weight(role) for role in range(len(spec.roles))]
@@ -123,7 +138,21 @@ class CentralisedCritic:
     def backward(self, gradient: Tensor) -> None:
         self.nets[0].backward(_network_gradient(self.sharing, gradient))
 
-    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        net, width = self.nets[0], view_obs_size(self.spec)
+        of_first = net.backward(_network_gradient(self.sharing, gradient))
+        of_rows = _added(input_gradient(net, of_first, width).unflatten(0, (self.num_twins, -1)))  # [K, R, V]
+        columns = self._own_first
+        if self.sharing is Sharing.SEPARATE:
+            if self._fixed is None:
+                return of_rows.sum(0)
+            columns = self._fixed
+        of_views = self.sharing.slot_rows(of_rows, self.spec.num_slots)
+        return back_to_joint(of_views, columns[:, :width], self.spec)
+
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor], repeats: int = 1) -> Tensor:
+        if repeats > 1:
+            joint = joint.repeat_interleave(repeats, 0)
         if self.sharing is Sharing.SEPARATE:
             change, weight = self._change(joint, own)
             q = self._asked(self._by_network(joint, self.num_asked), None, change, weight)  # [D*N, B, 1]
@@ -205,6 +234,7 @@ class IndependentCritic:
         self.num_twins = num_twins
         self.num_asked = num_asked
         self.nets = list(nets)
+        self.learnt: Sequence[Network] = self.nets
         self._asked = [net.frozen(num_asked * (net.num_networks // num_twins)) for net in nets]
 
     @classmethod
@@ -241,7 +271,17 @@ class IndependentCritic:
         for i, net in enumerate(self.nets):
             net.backward(_network_gradient(self.sharing, gradient[..., self.spec.slots(i)]))
 
-    def with_own_action(self, joint: Tensor, own: Sequence[Tensor]) -> Tensor:
+    def joint_gradient(self, gradient: Tensor) -> Tensor:
+        parts = []
+        for i, (net, role) in enumerate(zip(self.nets, self.spec.roles, strict=True)):
+            of_first = net.backward(_network_gradient(self.sharing, gradient[..., self.spec.slots(i)]))
+            of_rows = input_gradient(net, of_first, role.obs_size).unflatten(0, (self.num_twins, -1))
+            parts.append(self.sharing.slot_rows(_added(of_rows), role.num_slots).flatten(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def with_own_action(self, joint: Tensor, own: Sequence[Tensor], repeats: int = 1) -> Tensor:
+        if repeats > 1:
+            joint = joint.repeat_interleave(repeats, 0)
         return self._role_values(self._asked, self.num_asked, joint, own, None)
 
     def own_action_gradient(self, gradient: Tensor) -> list[Tensor]:

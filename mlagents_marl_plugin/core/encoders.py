@@ -118,7 +118,8 @@ class StackedEncoder:
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:
-        """Differentiate the last call: fills ``self.gradient``, given a loss's gradient [K, R, F] by its result.
+        """Differentiate the last call: fills ``self.gradient``, given a loss's gradient [K, R, F] by its result, or by
+        its first rows, where the loss does not depend on the others.
 
         Raises:
             RuntimeError: if there was no call since the last time.
@@ -129,7 +130,8 @@ class StackedEncoder:
                 "StackedEncoder.backward: expected to come right after a call, got none since the last time; "
                 "call it again first"
             )
-        rows, said = last
+        said, num_rows = last[1], gradient.shape[1]
+        rows = last[0][:, :num_rows]
         self.gradient.zero_()
         for k in range(len(rows)):
             if said:
@@ -145,7 +147,7 @@ class StackedEncoder:
         named = dict(self._modules[k].named_parameters())
         # Not as autograd's grad_outputs: torch would import a library of symbols for them, which takes seconds.
         with torch.enable_grad():
-            product = (features * of_features).sum()
+            product = (features[: len(of_features)] * of_features).sum()
         found = torch.autograd.grad(product, list(named.values()), allow_unused=True)
         for name, of_parameter in zip(named, found, strict=True):
             if of_parameter is not None:

@@ -5,14 +5,17 @@ that is not there contributes exactly nothing, whatever stands in it, and gets n
 size from step to step.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.action_values import ActionValues
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.mlp_shape import MlpShape
 from mlagents_marl_plugin.core.stacked_mlp import Scratch, StackedMlp
+from mlagents_marl_plugin.core.stacked_recurrent import input_gradient
 
 
 class Mixer(Protocol):
@@ -22,6 +25,10 @@ class Mixer(Protocol):
     """
 
     nets: list[StackedMlp]
+
+    @property
+    def learnt(self) -> Sequence[Network]:
+        """See `core.learnt`."""
 
     def __call__(self, chosen_q: Tensor, present: Tensor, state: Tensor) -> Tensor:
         """Values [B, E].
@@ -48,6 +55,7 @@ class NoMixer:
     def __init__(self, values: ActionValues) -> None:
         """Args: values, which know whose column is whose."""
         self.nets: list[StackedMlp] = []
+        self.learnt: Sequence[Network] = self.nets
         self._values = values
         self._present: Tensor | None = None
 
@@ -75,6 +83,7 @@ class SumMixer:
 
     def __init__(self) -> None:
         self.nets: list[StackedMlp] = []
+        self.learnt: Sequence[Network] = self.nets
         self._present: Tensor | None = None
 
     def __call__(self, chosen_q: Tensor, present: Tensor, state: Tensor) -> Tensor:
@@ -116,9 +125,11 @@ class MonotonicMixer:
         self.num_columns = num_columns
         self.width = width
         self.nets = [net]
+        self.learnt: Sequence[Network] = self.nets
         self._sizes = _sizes(num_columns, width)
         self._scratch = Scratch()
         self._last: _Pass | None = None
+        self._of_first: Tensor | None = None  # the last gradient by the hypernetwork's first layer
 
     @classmethod
     def create(
@@ -172,8 +183,14 @@ class MonotonicMixer:
         torch.mul(gradient * hidden, raw_second.sign_(), out=of_second)
         of_bias.copy_(of_hidden)
         of_value.copy_(gradient)
-        self.nets[0].backward(of_raw)
+        self._of_first = self.nets[0].backward(of_raw)
         return _matrix_vector(first, of_hidden).mul_(present)
+
+    @torch.no_grad()
+    def state_gradient(self, size: int) -> Tensor:
+        """The loss's gradient by the first columns of the state [B, size], right after `backward`."""
+        assert self._of_first is not None, "MonotonicMixer: expected a backward pass before"
+        return input_gradient(self.nets[0], self._of_first, size).squeeze(0)
 
     @torch.no_grad()
     def sensitivity(self) -> Tensor:

@@ -74,6 +74,11 @@ SCENES = {
             "agents that see who they are and count their steps; for tests of trainers",
             "mlagents_marl_plugin.player.scenes.counter",
         ),
+        SceneEntry(
+            "Signs",
+            "what to do stands in a picture, in a list or in a goal; for tests of trainers",
+            "mlagents_marl_plugin.player.scenes.signs",
+        ),
     )
 }
 
