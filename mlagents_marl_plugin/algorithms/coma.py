@@ -3,7 +3,7 @@
 Source: Foerster et al. 2018, https://arxiv.org/abs/1705.08926
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.grid_policy import GridPolicy
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.learner_state import LearnerState
-from mlagents_marl_plugin.core.learnt import clip_gradients_
+from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import soft_update_, value_loss_gradient
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
 from mlagents_marl_plugin.core.on_policy_diagnostics import (
@@ -31,6 +31,7 @@ from mlagents_marl_plugin.core.on_policy_diagnostics import (
     value_metrics,
 )
 from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
@@ -41,7 +42,7 @@ __all__ = ["ComaConfig", "ComaLearner"]
 _HUBER_THRESHOLD = 1.0
 
 
-class ComaLearner:
+class ComaLearner(SavedLearner):
     """Decentralised actors, and one critic that says what each of an agent's choices is worth (Algorithm 1).
 
     All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only over
@@ -252,39 +253,17 @@ class ComaLearner:
         self._policy_step = PolicyStep(torch.zeros_like(advantage), advantage, mask)
         return advantage
 
-    def is_finite(self) -> bool:
-        """Whether all weights of actors and critics are finite. Waits for the device."""
-        learnt = [*self.critic.learnt, *self._policy.learnt]
-        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """See `SavedLearner`; what is seen from here on goes on from the normalisers that are taken over."""
+        super().load_weights(saved, only_actor)
+        self._collecting.copy_from(self._input)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
+    def _learnt(self) -> Sequence[Network]:
+        return [*self.critic.learnt, *self._policy.learnt]
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`, see `LearnerState.load`; call `set_progress` afterwards.
-
-        Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
-        """
-        self._state.load(saved, self._tensors())
+    def _loaded(self) -> None:
         self._input.loaded()
         self._collecting.loaded()
-
-    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
-        """Take over networks and normalisers from a `state_dict`, to start a new run from.
-
-        Args:
-            only_actor: leave the critics as they are.
-
-        Raises:
-            ValueError: as `load_state_dict`.
-        """
-        parts = self._weights()
-        kept = ("actor", "normaliser") if only_actor else tuple(parts)
-        self._state.load_tensors(saved, {name: parts[name] for name in kept})
-        self._input.loaded()
-        self._collecting.copy_from(self._input)
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {

@@ -7,8 +7,7 @@ Sources:
     DDPG    Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -36,6 +35,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 __all__ = [
@@ -51,7 +51,7 @@ __all__ = [
 _USABLE_GRADIENT = 1e-6
 
 
-class MaddpgLearner:
+class MaddpgLearner(SavedLearner):
     """One critic and one decentralised actor per agent (Lowe et al. 2017, Algorithm 1); with MATD3's
     additions.
 
@@ -245,40 +245,10 @@ class MaddpgLearner:
     def _batch_norm_rows(self, mask: Tensor) -> Tensor | None:
         return mask if self.config.layer_normalisation is LayerNormalisation.BATCH else None
 
-    def is_finite(self) -> bool:
-        """Whether all weights of actors and critics are finite. Waits for the device."""
-        learnt = [*self.critic.learnt, *self.actor.learnt]
-        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
+    def _learnt(self) -> Sequence[Network]:
+        return [*self.critic.learnt, *self.actor.learnt]
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`, see `LearnerState.load`.
-
-        Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
-        """
-        self._state.load(saved, self._tensors())
-        self._use_normalisers()
-
-    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
-        """Take over networks and normalisers from a `state_dict`, to start a new run from.
-
-        Args:
-            only_actor: leave the critics as they are, since they value things differently (or are others).
-
-        Raises:
-            ValueError: as `load_state_dict`.
-        """
-        parts = self._weights()
-        self._state.load_tensors(
-            saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n}
-        )
-        self._use_normalisers()
-
-    def _use_normalisers(self) -> None:
+    def _loaded(self) -> None:
         for normaliser in self._normalisers:
             if normaliser is not None:
                 normaliser.loaded()

@@ -8,8 +8,7 @@ Sources:
     IA2C    Mnih et al. 2016, https://arxiv.org/abs/1602.01783, one learner per agent
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.kl_penalty import KlPenalty
 from mlagents_marl_plugin.core.learner_state import LearnerState
-from mlagents_marl_plugin.core.learnt import clip_gradients_
+from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import masked_mean
 from mlagents_marl_plugin.core.mini_batches import (
     MiniBatch,
@@ -64,6 +63,7 @@ from mlagents_marl_plugin.core.policy_losses import (
 )
 from mlagents_marl_plugin.core.reward_scale import RewardScale
 from mlagents_marl_plugin.core.rollout_values import RolloutValues
+from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
@@ -85,7 +85,7 @@ __all__ = [
 _CRITIC_GAIN = 0.1  # of the last layer: first values near the mean, which is all that a new critic can know
 
 
-class MappoLearner:
+class MappoLearner(SavedLearner):
     """Decentralised actors and a critic of the group's state (Yu et al. 2022, Algorithm 1).
 
     All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only over
@@ -363,38 +363,10 @@ class MappoLearner:
             return norms[0].expand(self.spec.num_slots)
         return torch.cat([n.expand(r.num_slots) for n, r in zip(norms, self.spec.roles, strict=True)])
 
-    def is_finite(self) -> bool:
-        """Whether all weights of actors and critics are finite. Waits for the device."""
-        learnt = [*self.critic.learnt, *self.actor.learnt]
-        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
+    def _learnt(self) -> Sequence[Network]:
+        return [*self.critic.learnt, *self.actor.learnt]
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`, see `LearnerState.load`; call `set_progress` afterwards.
-
-        Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
-        """
-        self._state.load(saved, self._tensors())
-        self._input.loaded()
-        self._collecting.loaded()
-
-    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
-        """Take over networks and normalisers from a `state_dict`, to start a new run from.
-
-        Args:
-            only_actor: leave the critics as they are, since they value things differently (or are others).
-
-        Raises:
-            ValueError: as `load_state_dict`.
-        """
-        parts = self._weights()
-        self._state.load_tensors(
-            saved, {n: t for n, t in parts.items() if not only_actor or "critic" not in n}
-        )
+    def _loaded(self) -> None:
         self._input.loaded()
         self._collecting.loaded()
 

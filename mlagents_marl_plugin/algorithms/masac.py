@@ -8,8 +8,7 @@ Sources:
     advantage-weighted actors (AWAC)   Nair et al. 2020, https://arxiv.org/abs/2006.09359
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from mlagents_marl_plugin.core.diagnostics import CriticStep, critic_metrics
 from mlagents_marl_plugin.core.encoded_q_critics import create_critic
 from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.learner_state import LearnerState
-from mlagents_marl_plugin.core.learnt import clip_gradients_
+from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import (
     masked_mean,
     soft_update_,
@@ -37,6 +36,7 @@ from mlagents_marl_plugin.core.losses import (
 )
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
 from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.soft_diagnostics import SoftActorStep, soft_actor_metrics
 from mlagents_marl_plugin.core.squashed import Draw, SquashedDistribution
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-class MasacLearner:
+class MasacLearner(SavedLearner):
     """Two soft critics and one decentralised stochastic actor per agent.
 
     All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only
@@ -245,36 +245,10 @@ class MasacLearner:
             distributions.append(distribution)
         return distributions
 
-    def is_finite(self) -> bool:
-        """Whether all weights of actors and critics are finite. Waits for the device."""
-        learnt = [*self.critic.learnt, *self.actor.learnt]
-        return all(bool(torch.isfinite(net.parameters).all()) for net in learnt)
+    def _learnt(self) -> Sequence[Network]:
+        return [*self.critic.learnt, *self.actor.learnt]
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`, see `LearnerState.load`.
-
-        Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
-        """
-        self._state.load(saved, self._tensors())
-        self._input.loaded()
-
-    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
-        """Take over networks and normalisers from a `state_dict`, to start a new run from.
-
-        Args:
-            only_actor: leave critics and temperatures as they are, since they value things differently.
-
-        Raises:
-            ValueError: as `load_state_dict`.
-        """
-        parts = self._weights()
-        kept = ("actor", "normaliser") if only_actor else tuple(parts)
-        self._state.load_tensors(saved, {name: parts[name] for name in kept})
+    def _loaded(self) -> None:
         self._input.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:

@@ -10,8 +10,7 @@ Sources:
     memories       Kapturowski et al. 2019 (R2D2), https://openreview.net/forum?id=r1lyTjAqYX
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -44,6 +43,7 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
+from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.sequence_replay import SequenceBatch
 from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
@@ -54,7 +54,7 @@ __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConf
 _COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
 
 
-class QmixLearner:
+class QmixLearner(SavedLearner):
     """Action values per agent, learnt through the value of the whole group (Rashid et al. 2018, eq. 6), or each
     from its own return.
 
@@ -316,39 +316,10 @@ class QmixLearner:
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
-    def is_finite(self) -> bool:
-        """Whether all weights are finite. Waits for the device."""
-        nets = [*self._networks.learnt, *self.mixer.learnt]
-        return all(bool(torch.isfinite(net.parameters).all()) for net in nets)
+    def _learnt(self) -> Sequence[Network]:
+        return [*self._networks.learnt, *self.mixer.learnt]
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`.
-
-        Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
-        """
-        self._state.load(saved, self._tensors())
-        self._normalisers_loaded()
-
-    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
-        """Take over networks and normalisers from a `state_dict`, to start a new run from.
-
-        Args:
-            only_actor: leave the mixing networks as they are.
-
-        Raises:
-            ValueError: as `load_state_dict`.
-        """
-        parts = self._weights()
-        wanted = {n: t for n, t in parts.items() if not only_actor or "mixer" not in n}
-        self._state.load_tensors(saved, wanted)
-        self._normalisers_loaded()
-
-    def _normalisers_loaded(self) -> None:
+    def _loaded(self) -> None:
         for normaliser in self._normalisers:
             if normaliser is not None:
                 normaliser.loaded()
