@@ -30,6 +30,7 @@ PAGES = {
     "coma": coma_config.ComaConfig,
     "qmix": qmix_config.QmixConfig,
 }
+COMMON_PAGE = "maddpg"  # where the fields of every trainer type stand; the other pages point to it
 
 
 def field_texts(cls: type) -> dict[str, str]:
@@ -86,8 +87,10 @@ def fill(page: Path, tables: dict[str, list[str]]) -> str:
     """The page's text with the blocks between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` replaced."""
     text = page.read_text(encoding="utf-8")
     for name, rows in tables.items():
-        before, _, rest = text.partition(f"<!-- {name}:begin -->\n")
-        _, _, after = rest.partition(f"<!-- {name}:end -->")
+        before, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
+        _, end, after = rest.partition(f"<!-- {name}:end -->")
+        if not begin or not end:
+            raise ValueError(f"{page}: expected <!-- {name}:begin --> and <!-- {name}:end -->, got neither or one")
         text = f"{before}<!-- {name}:begin -->\n" + "\n".join(rows) + f"\n<!-- {name}:end -->{after}"
     return text
 
@@ -97,7 +100,9 @@ def main() -> int:
     differing = False
     for family, config in PAGES.items():
         page = DOCS / "algorithms" / f"{family}.md"
-        tables = {"config": table(config, family), "group": table(settings.GroupSettings, family)}
+        tables = {"config": table(config, family)}
+        if family == COMMON_PAGE:
+            tables["group"] = table(settings.GroupSettings, family)
         new = fill(page, tables)
         differing |= new != page.read_text(encoding="utf-8")
         if "--check" not in sys.argv:
