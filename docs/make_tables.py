@@ -90,7 +90,9 @@ def fill(page: Path, tables: dict[str, list[str]]) -> str:
         before, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
         _, end, after = rest.partition(f"<!-- {name}:end -->")
         if not begin or not end:
-            raise ValueError(f"{page}: expected <!-- {name}:begin --> and <!-- {name}:end -->, got neither or one")
+            raise ValueError(
+                f"{page}: expected <!-- {name}:begin --> and <!-- {name}:end -->, got neither or one"
+            )
         text = f"{before}<!-- {name}:begin -->\n" + "\n".join(rows) + f"\n<!-- {name}:end -->{after}"
     return text
 
