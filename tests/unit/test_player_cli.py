@@ -61,7 +61,7 @@ def test_list_has_a_line_for_each_scene(capsys):
     [
         (["dance"], "expected one of list, play, install, render, got dance"),
         (["play"], "play: expected the name of a scene, got none"),
-        (["play", "Chess"], "Counter), got Chess; see marl-player list"),
+        (["play", "Chess"], "Signs), got Chess; see marl-player list"),
         (["render", "Tennis", "rally.txt", "--seconds", "0.1"], "expected a path that ends in .gif or .png"),
         (["play", "Tennis", "--gruop-ids"], "did you mean --group-ids?"),
     ],
