@@ -118,6 +118,30 @@ def head(peers: dict[str, str], options: argparse.Namespace) -> list[str]:
     ]
 
 
+def options_of(text: str | None, agents: str, seconds: float) -> tuple[argparse.Namespace, dict[str, str]]:
+    """What tables by numbers of agents take on the command line, and the peers' Pythons by name.
+
+    Args:
+        text: the script's description.
+        agents: which numbers of agents are measured unless told otherwise.
+        seconds: per turn, unless told otherwise.
+    """
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--agents", type=int, action="append", help=f"default: {agents}")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=seconds, help="per turn")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    peers = dict(text.partition("=")[::2] for text in options.peer)
+    for name, python in peers.items():
+        if name != "torchrl" or not python:
+            parser.error(f"--peer: expected torchrl=PYTHON, got {name}={python}")
+    return options, peers
+
+
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(

@@ -12,7 +12,6 @@ The table is printed and written to benchmarks/results/on_policy_speed_<device>.
 import argparse
 import statistics
 import sys
-from pathlib import Path
 
 import learner_speed
 
@@ -54,21 +53,7 @@ def head(peers: dict[str, str], options: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     """See the module's text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
-    parser.add_argument("--agents", type=int, action="append", help="default: 2, 3 and 8")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="per turn")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    peers = dict(text.partition("=")[::2] for text in options.peer)
-    for name, python in peers.items():
-        if name != "torchrl" or not python:
-            parser.error(f"--peer: expected torchrl=PYTHON, got {name}={python}")
+    options, peers = learner_speed.options_of(__doc__, "2, 3 and 8", seconds=3.0)
     learner_speed.PROGRAMS.update(PROGRAMS)  # its programs, its turns, but these tasks
     rows = []
     for agents in options.agents or AGENTS:

@@ -10,9 +10,6 @@ learner_speed.py.
 The table is printed and written to benchmarks/results/value_speed_<device>.md.
 """
 
-import argparse
-from pathlib import Path
-
 import learner_speed
 
 AGENTS, BATCH = (2, 8, 32), 256
@@ -21,21 +18,7 @@ PROGRAMS = {"ours": "ours_qmix.py", learner_speed.BOUND: "products_qmix.py", "to
 
 def main() -> None:
     """See the module's text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
-    parser.add_argument("--agents", type=int, action="append", help="default: 2, 8 and 32")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="per turn")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    peers = dict(text.partition("=")[::2] for text in options.peer)
-    for name, python in peers.items():
-        if name != "torchrl" or not python:
-            parser.error(f"--peer: expected torchrl=PYTHON, got {name}={python}")
+    options, peers = learner_speed.options_of(__doc__, "2, 8 and 32", seconds=1.5)
     learner_speed.PROGRAMS.update(PROGRAMS)  # its programs, its turns, but this task
     rows = []
     for agents in options.agents or AGENTS:

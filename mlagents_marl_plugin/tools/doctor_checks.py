@@ -130,9 +130,7 @@ def check_gpu() -> Iterable[Finding]:
         reason = (
             "this torch is built without CUDA" if torch.version.cuda is None else "its driver does not answer"
         )
-        remedy = (
-            'pip install --force-reinstall "torch<2.9" --index-url https://download.pytorch.org/whl/cu126'
-        )
+        remedy = "install a CUDA build of torch 2.1.1 to 2.8, as PyTorch's own pages tell"
         if torch.version.cuda is not None:
             remedy = "nvidia-smi"
         yield Finding("GPU", State.NOTE, f"an NVIDIA driver is installed, but {reason}", remedy)
