@@ -12,6 +12,8 @@ from mlagents_marl_plugin.player.messages import QUIT, bare
 _EXCHANGE = "/communicator_objects.UnityToExternalProto/Exchange"
 _PROBE_INTERVAL = 0.1
 _GOOD_BYE_SECONDS = 1.0
+# What gRPC tells the callers of a server that is being stopped.
+_SERVER_STOPPED = "Cancelling all calls"
 # The trainer's server keeps gRPC's default limit for what it receives, and mlagents has no setting for it.
 TRAINER_LIMIT = 4 * 1024 * 1024
 _OPTIONS = (
@@ -28,6 +30,10 @@ class NobodyListens(ConnectionError):
 
 class TrainerGone(ConnectionError):
     """The trainer was there and is not any more."""
+
+
+class TrainerClosed(TrainerGone):
+    """The trainer stopped its server, as mlagents does at the end of a session."""
 
 
 class MessageTooLarge(ValueError):
@@ -70,7 +76,7 @@ class TrainerConnection:
         """Send ``message`` and wait for the trainer's answer, without limit or for ``timeout`` seconds.
 
         Raises:
-            TrainerGone: if the connection ends.
+            TrainerGone: if the connection ends; TrainerClosed if the trainer itself ended it.
             MessageTooLarge: if the trainer could not take the message.
         """
         if self._exchange is None:
@@ -83,7 +89,10 @@ class TrainerConnection:
         try:
             return self._exchange(message, timeout=timeout)
         except grpc.RpcError as error:
-            raise TrainerGone(f"{error.code().name}: {error.details()}") from error
+            # mlagents stops its server right after its last message, which may lose that race.
+            closed = error.details() == _SERVER_STOPPED
+            gone = TrainerClosed if closed else TrainerGone
+            raise gone(f"{error.code().name}: {error.details()}") from error
 
     def say_good_bye(self) -> None:
         """Tell the trainer, if it is still there, that the player quits, as Unity does at Stop."""

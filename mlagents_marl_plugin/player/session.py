@@ -21,6 +21,7 @@ from mlagents_marl_plugin.player.film import PICTURES, Film, pack_pictures
 from mlagents_marl_plugin.player.protocol import (
     TRAINER_LIMIT,
     MessageTooLarge,
+    TrainerClosed,
     TrainerConnection,
     TrainerGone,
 )
@@ -38,6 +39,8 @@ PRODUCT = "marl-player"
 PACKAGE_VERSION = "3.0.0-marl-player"
 # Room in a message for its frame and for statistics.
 _FRAMING = 64 * 1024
+
+_CLOSED = "the trainer closed the connection"
 
 MakeScene = Callable[[int, int, SideChannels], Scene]
 """From the number of areas, the seed and the side channels to a scene."""
@@ -87,12 +90,14 @@ class Session:
                 message = self._tick(rl_input)
                 message = self._faults.instead_of(message, self._speed.steps, self._connection)
                 answer = self._connection.exchange(message)
+        except TrainerClosed:
+            return _CLOSED
         except TrainerGone as gone:
             return f"the trainer is gone ({gone})"
         finally:
             self._scene.close()
             self._log.info(self._speed.summary())
-        return "the trainer closed the connection"
+        return _CLOSED
 
     def _shake_hands(self) -> UnityRLInitializationInputProto:
         answer: UnityMessageProto = self._connection.exchange(messages.handshake(PRODUCT, PACKAGE_VERSION))
