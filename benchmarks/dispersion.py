@@ -14,7 +14,6 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -24,18 +23,16 @@ import attrs
 import torch
 import yaml
 from torch import Tensor
+from vmas_tasks import AGENTS, Areas, dispersion, test
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.algorithms.mappo import MappoConfig, MappoLearner
 from mlagents_marl_plugin.core.networks import Sharing
-from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec, RolloutBatch
-from mlagents_marl_plugin.player.scenes.vmas_options import VmasOptions
-from mlagents_marl_plugin.player.scenes.vmas_scene import make_env
+from mlagents_marl_plugin.core.types import RolloutBatch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "dispersion.jsonl"
 CPU = torch.device("cpu")
-AGENTS, MAX_STEPS, TEST_EPISODES, TEST_SEED = 3, 100, 1000, 10_000
 DEFAULTS = {
     "buffer_size": 9600,
     "batch_size": 1920,
@@ -43,37 +40,6 @@ DEFAULTS = {
     "share_actor": Sharing.SEPARATE,
     "share_critic": Sharing.SEPARATE,
 }
-
-
-class Areas:
-    """Many areas of Dispersion, each begun anew as it ends."""
-
-    def __init__(self, num_areas: int, seed: int, radius: float, shared_reward: bool) -> None:
-        scenario = {"n_agents": AGENTS, "food_radius": radius, "share_reward": shared_reward}
-        options = VmasOptions(
-            "dispersion", MAX_STEPS, scenario_options={**scenario, "penalise_by_time": True}
-        )
-        self.env = make_env(num_areas, seed, options)
-        self.obs = torch.cat(self.env.reset(), 1)  # [A, joint]
-
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step with actions [A, N, 2]: rewards [A, N], who terminated and who ended [A], last observations."""
-        seen, rewards, terminated, truncated, _ = self.env.step(list(action.clamp(-1.0, 1.0).unbind(1)))
-        self.obs = final = torch.cat(seen, 1)
-        ended = terminated | truncated
-        if ended.all():
-            self.obs = torch.cat(self.env.reset(), 1)
-        elif ended.any():
-            for area in ended.nonzero().flatten().tolist():
-                self.env.reset_at(area, return_observations=False)
-            (seen,) = self.env.get_from_scenario(True, False, False, False)
-            self.obs = torch.cat(seen, 1)
-        return torch.stack(rewards, 1), terminated, ended, final
-
-
-def goals_found(final: Tensor) -> Tensor:
-    """How many goals an episode's last observations [A, joint] show as found, [A]."""
-    return final[:, [6, 9, 12]].sum(1)
 
 
 class Player:
@@ -130,30 +96,13 @@ def play(areas: Areas, player: Player, num_steps: int) -> RolloutBatch:
     )
 
 
-def test(new_player: Callable[[int, int], Any], radius: float) -> float:
-    """Goals found by the greedy policy, mean over the first episode of many areas that no run has seen.
-
-    Args:
-        new_player: a `Player`, or alike, for so many areas, with a seed.
-    """
-    areas, player = Areas(TEST_EPISODES, TEST_SEED, radius, True), new_player(TEST_EPISODES, 0)
-    found, going = torch.zeros(TEST_EPISODES), torch.ones(TEST_EPISODES, dtype=torch.bool)
-    for _ in range(MAX_STEPS):
-        _, _, ended, final = areas.step(player.greedy(areas.obs))
-        found[going & ended] = goals_found(final)[going & ended]
-        going &= ~ended
-        if not going.any():
-            break
-    return float(found.mean())
-
-
 def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run."""
     algorithm = ALGORITHMS["mappo"]
     config = algorithm.config(**settings)
-    spec = GroupSpec((RoleSpec("Agent", AGENTS, ((4 + 3 * AGENTS,),), ActionLayout(2)),))
+    task = dispersion(options.radius, options.reward == "shared")
     learner = algorithm.learner(
-        spec,
+        task.spec,
         config,
         hidden_units=options.hidden_units,
         num_layers=2,
@@ -162,7 +111,7 @@ def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> d
         device=CPU,
         seed=seed,
     )
-    areas = Areas(options.areas, seed, options.radius, options.reward == "shared")
+    areas = Areas(options.areas, seed, task)
     player = Player(learner, options.areas, seed)
     num_steps = max(1, config.buffer_size // (options.areas * AGENTS))
     begin, frames, curve = time.process_time(), 0, []
@@ -171,11 +120,11 @@ def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> d
         learner.update(play(areas, player, num_steps))
         frames += num_steps * options.areas
         if frames * options.looks // options.frames > len(curve):
-            curve.append(round(test(partial(Player, learner), options.radius), 3))
+            curve.append(test(partial(Player, learner), task).goals)
             print(f"seed {seed}, {frames} frames: {curve[-1]} goals", flush=True)
     return {
         "frames": frames,
-        "goals": round(test(partial(Player, learner), options.radius), 3),
+        "goals": test(partial(Player, learner), task).goals,
         "curve": curve,
         "action_diversity": round(float(learner.metrics()["action_diversity"]), 3),
         "cpu_minutes": round((time.process_time() - begin) / 60, 2),

@@ -1,11 +1,12 @@
-"""Every family on one cooperative task: do three agents that start at one point share out three goals?
+"""Every family on cooperative tasks of VMAS: three agents share out three goals, or cover three landmarks.
 
-    uv run python benchmarks/families.py --families maddpg qmix --seeds 1 2 3 4 5
+    uv run python benchmarks/families.py --task dispersion_0.2 --families maddpg qmix --seeds 1 2 3 4 5
     uv run python benchmarks/families.py --table            # means, intervals and a ranking of all runs
 
-Dispersion as in `dispersion.py` (goals of radius 0.2, one reward for all), without ML-Agents, the same number of frames
-for everybody. Actions are continuous; QMIX, VDN, IQL and COMA choose among three values of each. One JSON line per run
-is appended to benchmarks/results/families.jsonl: the goals that 1,000 episodes of the greedy policy reached (of 3).
+Without ML-Agents, the same number of frames for everybody; one reward for all. Actions are continuous; QMIX, VDN, IQL
+and COMA choose among three values of each. One JSON line per run is appended to benchmarks/results/families.jsonl: the
+return of 1,000 episodes of the greedy policy (the agents' mean reward, summed over an episode), of the exploring one
+over the last part of the training, and the goals found where the task has them.
 """
 
 import argparse
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dispersion import AGENTS, CPU, ROOT, Areas, Player, play, test
-from families_table import RESULTS, newest, table
+from dispersion import CPU, ROOT, Player, play
+from families_table import RESULTS, newest, tables
 from torch import Tensor
+from vmas_tasks import AGENTS, LAYOUT, TASKS, Areas, Task, test
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core import actions
@@ -27,11 +29,8 @@ from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.replay import Replay
 from mlagents_marl_plugin.core.schedules import Schedule
-from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
-LAYOUT = ActionLayout(2)
-SPEC = GroupSpec((RoleSpec("Agent", AGENTS, ((4 + 3 * AGENTS,),), LAYOUT),))
-AREAS, RADIUS, DISCOUNT, HIDDEN_UNITS = 64, 0.2, 0.99, 128
+AREAS, DISCOUNT, HIDDEN_UNITS = 64, 0.99, 128
 UPDATES_PER_STEP = 2  # of learners from a replay, per step of all areas
 FRAMES = 480_000
 
@@ -96,10 +95,10 @@ class ReplayRun:
 
     frames_at_once = AREAS
 
-    def __init__(self, learner: Any, seed: int) -> None:
+    def __init__(self, learner: Any, seed: int, task: Task) -> None:
         self.learner = learner
-        self.areas = Areas(AREAS, seed, RADIUS, True)
-        self.replay = Replay(SPEC, learner.config.buffer_size, CPU, torch.Generator().manual_seed(seed))
+        self.areas = Areas(AREAS, seed, task)
+        self.replay = Replay(task.spec, learner.config.buffer_size, CPU, torch.Generator().manual_seed(seed))
         self.frames = 0
         self.player = self.new_player(AREAS, seed)
         self.rows = self._append(self.areas.obs)
@@ -134,9 +133,9 @@ class ReplayRun:
 class RolloutRun:
     """Plays what one update learns from, and makes it."""
 
-    def __init__(self, learner: Any, seed: int) -> None:
+    def __init__(self, learner: Any, seed: int, task: Task) -> None:
         self.learner = learner
-        self.areas = Areas(AREAS, seed, RADIUS, True)
+        self.areas = Areas(AREAS, seed, task)
         self.player = self.new_player(AREAS, seed)
         self.num_steps = learner.config.buffer_size // (AREAS * AGENTS)
         self.frames_at_once = self.num_steps * AREAS
@@ -150,28 +149,32 @@ class RolloutRun:
         self.learner.update(play(self.areas, self.player, self.num_steps))
 
 
-def train(family: str, seed: int, frames: int, looks: int) -> dict[str, Any]:
+def train(name: str, family: str, seed: int, frames: int, looks: int) -> dict[str, Any]:
     """One run."""
-    algorithm = ALGORITHMS[family]
+    task, algorithm = TASKS[name], ALGORITHMS[family]
     sizes = {"hidden_units": HIDDEN_UNITS, "num_layers": 2, "normalize": False}
     config = algorithm.config(**SETTINGS[family])
-    learner = algorithm.learner(SPEC, config, **sizes, discount=DISCOUNT, device=CPU, seed=seed)
-    run = (ReplayRun if algorithm.data_regime == "off_policy" else RolloutRun)(learner, seed)
-    begin, done, curve = time.process_time(), 0, []
+    learner = algorithm.learner(task.spec, config, **sizes, discount=DISCOUNT, device=CPU, seed=seed)
+    run = (ReplayRun if algorithm.data_regime == "off_policy" else RolloutRun)(learner, seed, task)
+    begin, done, looked = time.process_time(), 0, 0
+    curves: dict[str, list[Any]] = {"greedy_return": [], "exploring_return": [], "goals": []}
     while done < frames:
         run.go_on(done / frames)
         done += run.frames_at_once
-        if done * looks // frames > len(curve):
-            curve.append(round(test(run.new_player, RADIUS), 3))
-            print(f"{family}, seed {seed}, {done} frames: {curve[-1]} goals", flush=True)
-    minutes = round((time.process_time() - begin) / 60, 2)
+        if done * looks // frames > looked:
+            looked = done * looks // frames
+            shown = test(run.new_player, task)
+            seen = shown._asdict() | {"exploring_return": round(run.areas.mean_return(), 3)}
+            for what, values in curves.items():
+                values.append(seen[what])
+            print(f"{name}, {family}, seed {seed}, {done} frames: {seen}", flush=True)
     return {
+        "task": name,
         "family": family,
         "seed": seed,
         "frames": done,
-        "goals": curve[-1],
-        "curve": curve,
-        "cpu_minutes": minutes,
+        **curves,
+        "cpu_minutes": round((time.process_time() - begin) / 60, 2),
     }
 
 
@@ -180,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--task", choices=list(TASKS), default="dispersion_0.2")
     parser.add_argument("--families", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--frames", type=int, default=FRAMES)
@@ -190,7 +194,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="show all results, run nothing")
     options = parser.parse_args()
     if options.table:
-        print("\n".join(table(newest(options.output))))
+        print("\n".join(tables(newest(options.output))))
         return
     torch.set_num_threads(1)
     commit = subprocess.run(
@@ -198,7 +202,7 @@ def main() -> None:
     ).stdout.strip()
     for seed in options.seeds:
         for family in options.families:
-            result = train(family, seed, options.frames, options.looks) | {"commit": commit}
+            result = train(options.task, family, seed, options.frames, options.looks) | {"commit": commit}
             with options.output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
 

@@ -1,4 +1,4 @@
-"""The table of ``benchmarks/results/families.jsonl``: means over seeds with their intervals, best family first."""
+"""The tables of ``benchmarks/results/families.jsonl``: means over seeds with their intervals, best family first."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,26 @@ import numpy as np
 
 RESULTS = Path(__file__).resolve().parent / "results" / "families.jsonl"
 RESAMPLES = 10_000
+TITLES = (
+    "rank",
+    "family",
+    "seeds",
+    "greedy return, mean",
+    "95 % interval",
+    "each seed",
+    "on the way, mean",
+    "exploring, mean",
+    "goals of 3, mean (each)",
+    "CPU-minutes",
+)
 
 
 def newest(path: Path) -> list[dict[str, Any]]:
-    """The last run of every family, seed and number of frames."""
+    """The last run of every task, family, seed and number of frames."""
     lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return list({(line["family"], line["seed"], line["frames"]): line for line in lines}.values())
+    return list(
+        {tuple(line[key] for key in ("task", "family", "seed", "frames")): line for line in lines}.values()
+    )
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -23,35 +37,54 @@ def interval(values: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def tables(lines: list[dict[str, Any]]) -> list[str]:
+    """A table per task and number of frames."""
+    tasks: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for line in lines:
+        # Runs of learners from rollouts end with the rollout: up to 3,200 frames later.
+        tasks.setdefault((line["task"], line["frames"] // 10_000 * 10_000), []).append(line)
+    shown = []
+    for (task, frames), runs in tasks.items():
+        shown += [f"`{task}`, {frames:,} frames:", "", *table(runs), ""]
+    return shown[:-1]
+
+
 def table(lines: list[dict[str, Any]]) -> list[str]:
     """A row per family, ranked by the mean of what its seeds reached.
 
     A family shares the rank of the one above if their intervals overlap with that rank's first.
     """
-    goals: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        goals.setdefault(line["family"], []).append(line)
-    found = {family: [line["goals"] for line in runs] for family, runs in goals.items()}
-    rows = [
-        "| rank | family | seeds | goals of 3, mean | 95 % interval | each seed | along the way, mean | CPU-minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    families: dict[str, list[dict[str, Any]]] = {}
+    for line in sorted(lines, key=lambda line: int(line["seed"])):
+        families.setdefault(line["family"], []).append(line)
+    reached = {family: _last(runs, "greedy_return") for family, runs in families.items()}
+    rows = [f"| {' | '.join(TITLES)} |", f"|{' --- |' * len(TITLES)}"]
     rank, lowest = 0, 0.0
-    for place, family in enumerate(sorted(found, key=lambda name: -float(np.mean(found[name]))), 1):
-        low, high = interval(found[family])
+    for place, family in enumerate(sorted(reached, key=lambda name: -float(np.mean(reached[name]))), 1):
+        runs = families[family]
+        low, high = interval(reached[family])
         if place == 1 or high < lowest:
             rank, lowest = place, low
-        runs = sorted(goals[family], key=lambda line: int(line["seed"]))
-        curve = np.mean([line["curve"] for line in runs], 0)
+        goals = _last(runs, "goals")
         cells = [
             str(rank),
             f"`{family}`",
             ", ".join(str(line["seed"]) for line in runs),
-            f"{np.mean(found[family]):.2f}",
+            f"{np.mean(reached[family]):.2f}",
             f"{low:.2f} to {high:.2f}",
-            ", ".join(f"{line['goals']:.2f}" for line in runs),
-            ", ".join(f"{value:.2f}" for value in curve),
+            _each(reached[family]),
+            _each(np.mean([line["greedy_return"] for line in runs], 0)),
+            f"{np.mean(_last(runs, 'exploring_return')):.2f}",
+            f"{np.mean(goals):.2f} ({_each(goals)})" if None not in goals else "",
             f"{np.mean([line['cpu_minutes'] for line in runs]):.1f}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def _last(runs: list[dict[str, Any]], what: str) -> list[Any]:
+    return [line[what][-1] for line in runs]
+
+
+def _each(values: Any) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
