@@ -28,6 +28,7 @@ from vmas_tasks import AGENTS, Areas, dispersion, test
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.algorithms.mappo import MappoConfig, MappoLearner
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.rewards import share_rewards
 from mlagents_marl_plugin.core.types import RolloutBatch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,8 +64,8 @@ class Player:
         return self.actor.mode_rows(rows, self.no_choices, self.slot).view(len(obs), AGENTS, -1)
 
 
-def play(areas: Areas, player: Player, num_steps: int) -> RolloutBatch:
-    """What came of so many steps of all areas."""
+def play(areas: Areas, player: Player, num_steps: int, config: MappoConfig) -> RolloutBatch:
+    """What came of so many steps of all areas; rewards are shared as the settings say."""
     steps, ends, num_areas = [], [areas.obs[:0]], len(areas.obs)
     num_rows = num_steps * num_areas
     num_ends = 0
@@ -81,6 +82,8 @@ def play(areas: Areas, player: Player, num_steps: int) -> RolloutBatch:
         steps.append((obs, action.flatten(1), log_prob, reward, terminated, ended, successor))
     obs, action, log_prob, reward, terminated, ended, successor = map(torch.cat, zip(*steps, strict=True))
     everybody = torch.ones(num_rows, AGENTS)
+    nobody = torch.zeros(num_rows)
+    reward = share_rewards(reward, nobody, everybody, config.reward_sharing, config.reward_mix)
     return RolloutBatch(
         obs=torch.cat([obs, areas.obs, *ends]),
         agent_mask=torch.ones(num_rows + num_areas + num_ends, AGENTS),
@@ -117,7 +120,7 @@ def train(options: argparse.Namespace, settings: dict[str, Any], seed: int) -> d
     begin, frames, curve = time.process_time(), 0, []
     while frames < options.frames:
         learner.set_progress(frames / options.frames, 0)
-        learner.update(play(areas, player, num_steps))
+        learner.update(play(areas, player, num_steps, config))
         frames += num_steps * options.areas
         if frames * options.looks // options.frames > len(curve):
             curve.append(test(partial(Player, learner), task).goals)

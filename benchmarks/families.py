@@ -146,7 +146,7 @@ class RolloutRun:
     def go_on(self, progress: float) -> None:
         """See the class."""
         self.learner.set_progress(progress, 0)
-        self.learner.update(play(self.areas, self.player, self.num_steps))
+        self.learner.update(play(self.areas, self.player, self.num_steps, self.learner.config))
 
 
 def train(name: str, family: str, seed: int, frames: int, looks: int) -> dict[str, Any]:
