@@ -4,6 +4,7 @@
 
 The other side is mlagents' own UnityEnvironment in this process, which sends random actions. The figure is
 what the player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
+For scenarios of VMAS it also says what a step takes beside VMAS's own work (random actions, area by area begun anew).
 Measure on a quiet machine: a busy one makes every step cost more, since caches are cold.
 """
 
@@ -12,9 +13,12 @@ import re
 import socket
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
+import torch
 from mlagents_envs.environment import UnityEnvironment
+from vmas_tasks import AGENTS, TASKS, Areas
 
 from mlagents_marl_plugin.player.launchers import install
 
@@ -34,6 +38,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+# The same scenarios driven directly.
+DIRECT = {"Dispersion": TASKS["dispersion_0.05"], "SimpleSpread": TASKS["simple_spread"]}
+
+
+def direct(name: str, areas: int, steps: int) -> float:
+    """CPU milliseconds of a step of VMAS itself."""
+    torch.set_num_threads(1)
+    driven = Areas(areas, 0, DIRECT[name])
+    actions = torch.rand(steps, areas, AGENTS, 2) * 2 - 1
+    begin = time.process_time()
+    for action in actions:
+        driven.step(action)
+    return (time.process_time() - begin) / steps * 1000
 
 
 def measure(folder: Path, scene: str, options: list[str], areas: int, steps: int) -> float:
@@ -90,6 +109,14 @@ def main() -> None:
                 f"agent-steps per CPU second of the player (runs: {listed}{aim})",
                 flush=True,
             )
+            if name in DIRECT:
+                alone = direct(name, arguments.areas, arguments.steps)
+                message = arguments.areas * AGENTS / statistics.median(rates) * 1000
+                print(
+                    f"  {message:.2f} ms a message of {arguments.areas * AGENTS} agents, {alone:.2f} of them VMAS's: "
+                    f"the player adds {message - alone:.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
