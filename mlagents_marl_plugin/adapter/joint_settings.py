@@ -9,7 +9,15 @@ from mlagents_marl_plugin.adapter.grouping import Grouping
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 
 # What each member says for itself; all else is the one learner's.
-OWN_FIELDS = frozenset({"hyperparameters.group_size", "summary_freq", "keep_checkpoints", "init_path"})
+OWN_FIELDS = frozenset(
+    {
+        "hyperparameters.group_size",
+        "hyperparameters.state_sensor",
+        "summary_freq",
+        "keep_checkpoints",
+        "init_path",
+    }
+)
 
 
 @attr.s(auto_attribs=True)

@@ -174,26 +174,34 @@ class StackedEncoder:
 class SensorNetwork(nn.Module):
     """An encoder and a network behind it, for export: a list of all observations [B, *shape] -> [B, P].
 
-    A network with a memory reads that as well, [B, M], and returns what is remembered then behind its output.
+    A network with a memory reads that as well, [B, M], and returns what is remembered then behind its output. What is
+    sent as the state is an input of the file, and not read.
     """
 
-    def __init__(self, normalisers: Mapping[int, nn.Module], encoder: nn.Module, network: nn.Module) -> None:
+    def __init__(
+        self, normalisers: Mapping[int, nn.Module], encoder: nn.Module, num_features: int, network: nn.Module
+    ) -> None:
         """
         Args:
             normalisers: of the observations that are read, by their number.
             encoder: of these, to features [B, F].
+            num_features: F.
             network: [B, F] -> [B, P].
         """
         super().__init__()
         self.sensors = tuple(normalisers)
         self.normalisers = nn.ModuleList(normalisers.values())
         self.encoder = encoder
+        self.num_features = num_features
         self.network = network
 
     def forward(self, observations: list[Tensor], *memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """See the class."""
         seen = zip(self.sensors, self.normalisers, strict=True)
         features = self.encoder([normaliser(observations[i]) for i, normaliser in seen])
+        unread = [obs.flatten(1) for i, obs in enumerate(observations) if i not in self.sensors]
+        if unread:  # torch's exporter leaves out inputs that nothing comes of, and Unity asks for all of them
+            features = torch.cat([features, *unread], 1)[:, : self.num_features]
         said: Tensor | tuple[Tensor, Tensor] = self.network(features, *memory)
         return said
 

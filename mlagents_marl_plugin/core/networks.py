@@ -211,7 +211,7 @@ class RoleActor:
             else self.normaliser.sensor_module(role.sensor_places[i])
             for i in role.actor_sensors
         }
-        return SensorNetwork(normalisers, self.encoder.module(k), net)
+        return SensorNetwork(normalisers, self.encoder.module(k), self.encoder.num_features, net)
 
 
 class _ActorObservation(nn.Module):

@@ -101,14 +101,22 @@ class DuelScene(Scene):
 
 
 class WithSensors(Scene):
-    """Another scene whose agents have more sensors, which show zeros; the first stays what it is."""
+    """Another scene whose agents have more sensors; the first stays what it is.
 
-    def __init__(self, scene: Scene, *sensors: SensorSpec):
+    A new one holds one number in all its places: the step of a Counter (the first sensor's fourth number, or its last).
+    """
+
+    def __init__(self, scene: Scene, *sensors: SensorSpec, of: str = ""):
+        """``of`` names the one behaviour that has them; empty for all."""
         self.scene, self.sensors = scene, sensors
         self.num_seats = scene.num_seats
         self.behaviors = tuple(
-            replace(behavior, sensors=(*behavior.sensors, *sensors)) for behavior in scene.behaviors
+            replace(behavior, sensors=(*behavior.sensors, *sensors))
+            if of in ("", behavior.name)
+            else behavior
+            for behavior in scene.behaviors
         )
+        self._of = {behavior.id for behavior in self.behaviors if of in ("", behavior.name)}
 
     def reset(self) -> Frame:
         return self._more(self.scene.reset())
@@ -118,11 +126,17 @@ class WithSensors(Scene):
 
     def _more(self, frame: Frame) -> Frame:
         return {
-            name: rows._replace(
-                observations=(
-                    *rows.observations,
-                    *(np.zeros((len(rows.seat), *sensor.shape), np.float32) for sensor in self.sensors),
-                )
-            )
+            name: rows._replace(observations=(*rows.observations, *self._shown(rows)))
+            if name in self._of
+            else rows
             for name, rows in frame.items()
         }
+
+    def _shown(self, rows: Rows) -> list[np.ndarray]:
+        last = rows.observations[0][:, :4][:, -1]
+        return [
+            np.broadcast_to(
+                last.reshape(-1, *(1,) * len(sensor.shape)), (len(rows.seat), *sensor.shape)
+            ).copy()
+            for sensor in self.sensors
+        ]

@@ -128,3 +128,41 @@ class Zoo:
 
     def step(self, actions):
         return {"keeper": self.observation()}, {"keeper": 0.0}, {"keeper": False}, {"keeper": False}, {}
+
+
+class Lookout:
+    """One who sees a picture, and two who are told a state: all of them the same, step by step. New interface.
+
+    Of the picture all pixels, and of everything else the first number, are ``50 * (episode % 4) + step``, the
+    moment; pixels are a 255th of it when they arrive. An episode has five steps.
+    """
+
+    def __init__(self):
+        self.possible_agents = self.agents = ["lookout_0", "runner_0", "runner_1"]
+        self._episode = -1
+
+    def observation_space(self, agent):
+        if agent == "lookout_0":
+            return SimpleNamespace(
+                spaces={"camera": box(6, 5, 3, low=0, high=255, dtype=np.uint8), "clock": box(1)}
+            )
+        return SimpleNamespace(spaces={"State": box(1), "own": box(2)})
+
+    def action_space(self, agent):
+        return discrete(3) if agent == "lookout_0" else box(2, low=-1.0, high=1.0)
+
+    def reset(self, seed=None, options=None):
+        self._episode, self._step = self._episode + 1, 0
+        return self._look(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        self._step += 1
+        over = dict.fromkeys(self.agents, self._step == 5)
+        reward = {agent: float(number) for number, agent in enumerate(self.agents)}
+        return self._look(), reward, over, dict.fromkeys(self.agents, False), {}
+
+    def _look(self):
+        moment = 50 * (self._episode % 4) + self._step
+        seen = {"camera": np.full((6, 5, 3), moment, np.uint8), "clock": np.array([moment])}
+        told = {f"runner_{i}": {"State": np.array([moment]), "own": np.array([moment, i])} for i in range(2)}
+        return {"lookout_0": seen, **told}

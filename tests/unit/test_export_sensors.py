@@ -1,5 +1,6 @@
 """Exported models with encoders: an input per sensor as Unity sends it, the host's operators, torch's answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec
+from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 
 CPU = torch.device("cpu")
 NONE, MOVES = DimensionProperty.NONE, DimensionProperty.TRANSLATIONAL_EQUIVARIANCE
@@ -63,8 +65,9 @@ def observations(network: NetworkSettings, num_rows: int) -> list[np.ndarray]:
     return seen
 
 
-def actor(network: NetworkSettings, memory_size: int) -> StochasticActor:
+def actor(network: NetworkSettings, memory_size: int, state: int | None = None) -> StochasticActor:
     role = role_from_behavior("Agent", behavior(network.vis_encode_type), 2, network)
+    role = replace(role, state_sensor=state)
     generator = torch.Generator().manual_seed(0)
     normaliser = RunningNormaliser.of(role, 5.0, CPU)
     flat = np.concatenate([sensor.reshape(60, -1) for sensor in observations(network, 60)], 1)
@@ -118,6 +121,24 @@ def test_c75_the_file_answers_as_the_actor_does(
                 )
                 if memory_size:
                     np.testing.assert_allclose(got["recurrent_out"][:, 0], memory, atol=1e-5)
+
+
+@pytest.mark.parametrize(("state", "memory_size"), [(0, 0), (1, 8), (2, 0), (3, 0)])
+def test_c61_a_state_beside_pictures_is_an_input_that_is_not_read(
+    tmp_path: Path, state: int, memory_size: int
+) -> None:
+    """Whichever sensor it is: Unity asks for an input of each."""
+    network = settings(EncoderType.MATCH3, ConditioningType.NONE)
+    made, shapes, path = actor(network, memory_size, state), shapes_of(network), tmp_path / "agent.onnx"
+    more = {"stochastic": True, "memory_size": memory_size}
+    export_actor(made.slot_module(0), made.roles[0].role.action, shapes, path, **more)
+    policy = OnnxPolicy(path)
+    assert list(policy.observation_shapes) == shapes
+    seen, masks = observations(network, 3), np.ones((3, 3), np.float32)
+    said = policy.act(seen, masks, agent_ids=[0, 1, 2])[0]
+    seen[state] = np.full_like(seen[state], np.nan)
+    policy.forget([0, 1, 2])
+    np.testing.assert_array_equal(policy.act(seen, masks, agent_ids=[0, 1, 2])[0], said)
 
 
 @pytest.mark.parametrize("conditioning", list(ConditioningType))
