@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from mlagents.trainers.cli_utils import parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "contract.md"
@@ -52,6 +53,13 @@ def test_a_row_names_tests_that_exist_and_messages_that_they_have_seen(item: int
         if "refused" in cell:
             for message in re.findall(r"`([^`]+: [^`]+|got [^`]+|but [^`]+)`", cell):
                 assert message in sources, f"no test named there has seen {message!r}"
+
+
+def test_every_flag_of_mlagents_learn_stands_in_a_row() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+    assert len(flags) > 25
+    assert sorted(flag for flag in flags - {"--help"} if f"`{flag}`" not in page) == []
 
 
 def test_a_test_that_is_named_after_an_item_stands_in_its_row() -> None:
