@@ -230,7 +230,7 @@ def _check_memory(settings: TrainerSettings, refuse: Callable[[str, str, object,
             "network_settings.memory",
             f"none for {settings.trainer_type}",
             "memory",
-            "remove it, stack observations in Unity (Stacked Vectors), or use mappo, ippo or qmix",
+            "remove it, stack observations in Unity (Stacked Vectors), or use mappo, ippo, coma or qmix",
         )
     if memory.sequence_length < 1:
         rule = "a whole number >= 1"

@@ -69,6 +69,10 @@ def _mappo(config: type, paper: str) -> Algorithm:
     return Algorithm(config, MappoLearner, "on_policy", True, True, paper, supports_memory=True)
 
 
+def _coma(config: type, paper: str) -> Algorithm:
+    return Algorithm(config, ComaLearner, "on_policy", False, True, paper, supports_memory=True)
+
+
 def _qmix(config: type, paper: str) -> Algorithm:
     return Algorithm(config, QmixLearner, "off_policy", False, True, paper, supports_memory=True)
 
@@ -100,7 +104,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "maa2c_shared": _mappo(Maa2cSharedConfig, _MAA2C),
     "ia2c": _mappo(Ia2cConfig, _IA2C),
     "ia2c_shared": _mappo(Ia2cSharedConfig, _IA2C),
-    "coma": Algorithm(ComaConfig, ComaLearner, "on_policy", False, True, "https://arxiv.org/abs/1705.08926"),
+    "coma": _coma(ComaConfig, "https://arxiv.org/abs/1705.08926"),
     "masac": _masac(MasacConfig, _SAC),
     "masac_shared": _masac(MasacSharedConfig, _SAC),
     "isac": _masac(IsacConfig, _SAC),

@@ -10,10 +10,16 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.coma_config import ComaConfig
-from mlagents_marl_plugin.core import actions, state, value_grid
-from mlagents_marl_plugin.core.counterfactual import choice_values
+from mlagents_marl_plugin.algorithms.coma_sequences import (
+    CriticBatch,
+    CriticBatches,
+    Lived,
+    before_the_last,
+)
+from mlagents_marl_plugin.core import state, value_grid
+from mlagents_marl_plugin.core.counterfactual import counterfactual_advantage
+from mlagents_marl_plugin.core.counterfactual_critic import CounterfactualCritic
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead
-from mlagents_marl_plugin.core.encoded_q_critics import create_critic
 from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.grid_policy import GridPolicy
 from mlagents_marl_plugin.core.joint_input import JointInput
@@ -31,8 +37,10 @@ from mlagents_marl_plugin.core.on_policy_diagnostics import (
     value_metrics,
 )
 from mlagents_marl_plugin.core.optimiser import StackedAdam
+from mlagents_marl_plugin.core.rollout_values import RolloutValues
 from mlagents_marl_plugin.core.saved_learner import SavedLearner
 from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
+from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
@@ -60,6 +68,7 @@ class ComaLearner(SavedLearner):
         discount: float,
         device: torch.device,
         seed: int,
+        memory: Memory | None = None,
     ) -> None:
         """
         Args:
@@ -70,6 +79,7 @@ class ComaLearner(SavedLearner):
             discount: gamma per step, in [0, 1].
             device: where everything lives.
             seed: of weights, draws and the order of samples.
+            memory: what agents remember from step to step; None: nothing.
 
         Raises:
             ValueError: if there are continuous actions and ``config.discretise`` is 0.
@@ -78,6 +88,7 @@ class ComaLearner(SavedLearner):
         self.config = config
         self.discount = discount
         self.device = torch.device(device)
+        self.memory = memory
         self._state = LearnerState(self.device, seed)
         self._is_cut = value_grid.must_be_cut(spec, config.discretise)
         self._choices = value_grid.choices_spec(spec, config.discretise) if self._is_cut else spec
@@ -97,13 +108,25 @@ class ComaLearner(SavedLearner):
             self._input.normalisers,
             self.device,
             weights,
+            0 if memory is None else memory.size,
+            config.memory_cell,
         )
         self.actor: StochasticActor | GridPolicy = self._policy
         if self._is_cut:
             self.actor = GridPolicy(spec, config.discretise, self._policy)
-        critics = (True, config.share_critic, 1)
-        self.critic = create_critic(self._choices, *critics, hidden, norm, self.device, weights)
+        self.critic = CounterfactualCritic.create(
+            self._choices,
+            config.share_critic,
+            hidden,
+            norm,
+            self.device,
+            weights,
+            memory.size if memory is not None and config.recurrent_critic else 0,
+            config.memory_cell,
+        )
         self.target_critic = self.critic.target_copy()
+        self._target_values = RolloutValues(self.target_critic)
+        self._features = None if self.critic.memory is None else RolloutValues(self.critic.memory)
         self._actor_optimiser = StackedAdam(self._policy.learnt, config.learning_rate)
         self._critic_optimiser = StackedAdam(self.critic.learnt, config.critic_learning_rate)
         self._played: Played | None = None
@@ -156,21 +179,28 @@ class ComaLearner(SavedLearner):
             "clip_fraction",
         ):  # one step per update leaves them as they are
             del figures[name]
-        figures["action_diversity"] = action_diversity(self._choices, self._policy, self._played)
+        figures["action_diversity"] = action_diversity(
+            self._choices, self._policy, self._played, self._played.memory
+        )
         return figures
 
     @torch.no_grad()
     def update(self, batch: RolloutBatch) -> None:
         """All gradient steps of the critics on what was played, then one of the actors."""
-        joint, allowed = self._joint_input(batch)  # [R + E, I], [R, joint choices]
-        num_rows = len(batch.action)
-        target = self._returns(batch, self.target_critic(joint).squeeze(0))  # [1, R + E, N] -> [R + E, N]
-        joint = joint[:num_rows]
-        self._update_critics(joint, target, batch.value_mask)
+        every, allowed = self._joint_input(batch)  # [R + E, I], [R, joint choices]
+        joint = every[: len(batch.action)]
+        said, of_critic = self._target_values(batch, every)
+        target = self._returns(batch, said)
+        lived = None
+        if self.memory is not None:
+            lived = Lived.of(batch, self.memory, self.config.burn_in, of_critic)
+        self._update_critics(CriticBatch(joint, target, batch.value_mask), lived)
+        features = None if self._features is None else self._features(batch, every)[0][: len(joint)]
+        read = self.critic.read(joint, features)
         mask = batch.acted * batch.value_mask
-        advantage = self._update_actors(joint, allowed, mask)
-        value = self.critic(joint).squeeze(0)
-        self._played = Played(joint, allowed, value, target, advantage, mask, batch.value_mask)
+        advantage = self._update_actors(joint, allowed, self._choice_values(joint, read), mask, lived)
+        value = self.critic.values(read)
+        self._played = Played(joint, allowed, value, target, advantage, mask, batch.value_mask, batch.memory)
         online, behind = self.critic.learnt, self.target_critic.learnt
         soft_update_([n.parameters for n in behind], [n.parameters for n in online], self.config.tau)
         # Only now, so that what was learnt from was played by the policy that learnt.
@@ -191,9 +221,14 @@ class ComaLearner(SavedLearner):
         nothing = action.new_zeros(num_extra, choices.action_size)
         joint = self._input(batch.obs, torch.cat([action, nothing]), batch.agent_mask)
         behind, here = joint[num_rows:], batch.agent_mask[num_rows:]
-        everything = allowed.new_ones(num_extra, choices.allowed_size)
+        seen, recurrence = behind, None
+        if self.memory is not None:  # what is remembered there follows from the rows before
+            rows, recurrence = before_the_last(batch)
+            seen = joint.index_select(0, rows)
+        everything = allowed.new_ones(len(seen), choices.allowed_size)
         for i in range(len(choices.roles)):
-            drawn = self._policy.distribution(behind, choices, everything, i).sample(self._state.generator)
+            policy = self._policy.distribution(seen, choices, everything, i, recurrence)
+            drawn = policy.sample(self._state.generator)[-num_extra:]
             absent = (here[:, choices.slots(i)] == 0).unsqueeze(-1)  # [E, n, 1]
             place = choices.role_action(behind[:, choices.obs_size :], i)
             place.copy_(drawn.masked_fill_(absent, 0.0))
@@ -206,41 +241,53 @@ class ComaLearner(SavedLearner):
         beyond = gae(batch.reward, value, next_value, *ends, self.discount, self.config.lambd)
         return (beyond + value).masked_fill_(batch.value_mask == 0, 0.0)
 
-    def _update_critics(self, joint: Tensor, target: Tensor, mask: Tensor) -> None:
+    def _update_critics(self, played: CriticBatch, lived: Lived | None) -> None:
         """Minimise the mean of ``loss(Q_i(s, u_1..u_N) - return_i)`` in mini-batches."""
-        config, num_rows = self.config, len(joint)
-        number = min(num_rows, max(1, round(num_rows * self.spec.num_slots / config.batch_size)))
-        for _ in range(config.num_epoch):
-            order = torch.randperm(num_rows, generator=self._state.generator, device=self.device)
-            for rows in order.tensor_split(number):  # of equal size but for one row
-                self._critic_step(joint[rows], target[rows], mask[rows])
+        in_turn = None if self.critic.memory is None else lived
+        batches = CriticBatches(played, in_turn, self.config.batch_size, self._state.generator)
+        for _ in range(self.config.num_epoch):
+            for batch in batches.epoch():
+                self._critic_step(batch)
 
-    def _critic_step(self, joint: Tensor, target: Tensor, mask: Tensor) -> None:
-        config = self.config
-        q = self.critic(joint)  # [1, B, N]
+    def _critic_step(self, batch: CriticBatch) -> None:
+        config, (_, target, mask, _) = self.config, batch
+        q = self.critic(batch.joint, batch.recurrence)  # [B, N]
         one_network = config.share_critic is not Sharing.SEPARATE
         weight = mean_weight(self.spec, mask, config.share_critic, one_network)
         self.critic.backward(value_loss_gradient(q, target, config.critic_loss).mul_(weight))
         norms = clip_gradients_(self.critic, config.max_gradient_norm)
         self._critic_norms = [norm.amax(0, keepdim=True) for norm in norms]
         self._critic_optimiser.step()
-        self._value_step = ValueStep(q.squeeze(0), target, mask, config.critic_loss, _HUBER_THRESHOLD)
+        self._value_step = ValueStep(q, target, mask, config.critic_loss, _HUBER_THRESHOLD)
 
-    def _update_actors(self, joint: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
+    def _choice_values(self, joint: Tensor, read: Tensor) -> list[Tensor]:
+        """What each choice of each agent is worth, per role [R, N_role, choices]; ``read``: see the critic."""
+        return self.critic.choice_values(read, self._own_actions(joint))
+
+    def _own_actions(self, joint: Tensor) -> list[Tensor]:
+        action = joint[:, self._choices.obs_size :]
+        return [self._choices.role_action(action, i) for i in range(len(self._choices.roles))]
+
+    def _update_actors(
+        self, joint: Tensor, allowed: Tensor, values: list[Tensor], mask: Tensor, lived: Lived | None = None
+    ) -> Tensor:
         """One step along the mean of ``A_i grad log pi_i(u_i)`` (eq. 5 and 7), and of the entropy.
 
         Each branch has an advantage of its own. Returns those summed over branches, [R, N].
         """
-        choices = self._choices
-        action = joint[:, choices.obs_size :]
-        own = [choices.role_action(action, i) for i in range(len(choices.roles))]
-        values = choice_values(self.critic, choices, joint, own)
-        weight = mean_weight(choices, mask, self.config.share_actor, one_network=False)
+        choices, packed, recurrence, num_rows = self._choices, None, None, len(joint)
+        if lived is not None:
+            packed, recurrence = lived.at_once()
+            joint, allowed = joint[packed.rows], allowed[packed.rows]
+            values = [value[packed.rows] for value in values]
+            mask = mask[packed.rows] * (1.0 - packed.warm_up.unsqueeze(1))
+        own, weight = self._own_actions(joint), mean_weight(choices, mask, self.config.share_actor, False)
         of_entropy, advantages = weight * -self._scheduled["beta"], list[Tensor]()
         self._distributions = []
         for i, value in enumerate(values):
-            distribution, slots = self._policy.distribution(joint, choices, allowed, i), choices.slots(i)
-            by_branch = counterfactual_advantage(distribution, own[i], value.squeeze(0))  # [R, n, K]
+            distribution = self._policy.distribution(joint, choices, allowed, i, recurrence)
+            slots = choices.slots(i)
+            by_branch = counterfactual_advantage(distribution, own[i], value)  # [R, n, K]
             of_log_prob = by_branch * -weight[:, slots].unsqueeze(-1)
             of_raw = distribution.choices_gradient(own[i], of_log_prob, of_entropy[:, slots])
             self._policy.backward(i, of_raw, None)
@@ -251,7 +298,7 @@ class ComaLearner(SavedLearner):
         self._actor_optimiser.step()
         advantage = torch.cat(advantages, -1)
         self._policy_step = PolicyStep(torch.zeros_like(advantage), advantage, mask)
-        return advantage
+        return advantage if packed is None else packed.by_row(advantage, num_rows)
 
     def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
         """See `SavedLearner`; what is seen from here on goes on from the normalisers that are taken over."""
@@ -279,23 +326,3 @@ class ComaLearner(SavedLearner):
             "actor_optimiser": self._actor_optimiser.tensors(),
             "critic_optimiser": self._critic_optimiser.tensors(),
         }
-
-
-def counterfactual_advantage(policy: ActionDistribution, action: Tensor, value: Tensor) -> Tensor:
-    """``Q(s, u) - sum_u' pi(u') Q(s, u_others, u')`` of what was chosen in each branch, [..., K].
-
-    The baseline does not depend on the choice, so the mean over choices, drawn from the policy, is 0.
-
-    Args:
-        policy: of choices only.
-        action: [..., num_choices] one-hot per branch.
-        value: [..., num_choices], see `choice_values`.
-
-    Source: Foerster et al. 2018, eq. 4, https://arxiv.org/abs/1705.08926
-    """
-    layout = policy.layout
-    parts = zip(
-        actions.by_branch(layout, action), actions.by_branch(layout, value), policy.log_choice, strict=True
-    )
-    advantages = [((chosen - log.exp()) * worth).sum(-1) for chosen, worth, log in parts]
-    return torch.stack(advantages, -1)

@@ -7,6 +7,7 @@ import attrs
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
+from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import Schedule
 from mlagents_marl_plugin.core.types import ActionLayout
@@ -128,11 +129,23 @@ class RolloutConfig(CheckedConfig):
     learning_rate_schedule: Schedule = Schedule.CONSTANT
     """Both step sizes over the run: constant, or linear to 0 at max_steps."""
 
+    memory_cell: Cell = Cell.GRU
+    """What remembers, if agents do (network_settings.memory): gru, or lstm, whose layers behind read half of
+    memory_size."""
+
+    recurrent_critic: bool = True
+    """Whether critics remember as well, if agents do (network_settings.memory)."""
+
+    burn_in: int = 0
+    """Steps before each sequence that its networks go through first, >= 0, so that they remember by today's weights
+    what those that played remembered; if agents have a memory."""
+
     def rules(self) -> dict[str, Rule]:
         """See `CheckedConfig`."""
         return super().rules() | {
             "buffer_size": whole(self.buffer_size, 2, "try 2048"),
             "update_every_episodes": whole(self.update_every_episodes, 0, "0 goes by buffer_size"),
+            "burn_in": whole(self.burn_in, 0, "0 begins with what was remembered in play"),
         }
 
 

@@ -154,7 +154,7 @@ class MappoLearner(SavedLearner):
             critic_memory,
             config.memory_cell,
         )
-        self._rollout_values = RolloutValues(self.critic, critic_memory > 0, config.micro_batch_size)
+        self._rollout_values = RolloutValues(self.critic, config.micro_batch_size)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
         self._reward_scale = RewardScale(discount, self.device)
         self._actor_optimiser = StackedAdam(self.actor.learnt, config.learning_rate)

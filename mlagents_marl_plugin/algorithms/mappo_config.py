@@ -17,7 +17,6 @@ from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
-from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
 from mlagents_marl_plugin.core.value_critics import ValueOutput
@@ -111,17 +110,6 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     """What a centralised critic reads: the joint observation from each agent's side (own_view), or once, with an
     output per agent (per_agent) or one value for the whole group (group)."""
 
-    memory_cell: Cell = Cell.GRU
-    """What remembers, if agents do (network_settings.memory): gru, or lstm, whose layers behind read half of
-    memory_size."""
-
-    recurrent_critic: bool = True
-    """Whether critics remember as well, if agents do (network_settings.memory)."""
-
-    burn_in: int = 0
-    """Steps before each sequence that its networks go through first, >= 0, so that they remember by today's weights
-    what those that played remembered; if agents have a memory."""
-
     std_type: StdType = StdType.LEARNED
     """Standard deviation of continuous actions: learned (the same whatever is seen), state_dependent, fixed or
     annealed (falls linearly to final_std at max_steps)."""
@@ -176,7 +164,6 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
                 f"shared, since value_output is {self.value_output.value}",
                 "use value_output own_view for critics of their own",
             ),
-            "burn_in": whole(self.burn_in, 0, "0 begins with what was remembered in play"),
             "lambd": share("lambd", self.lambd, "try 0.95"),
             "value_norm_decay": Rule(0 <= self.value_norm_decay < 1, "0 <= value_norm_decay < 1", "try 0.99"),
             "value_clip": not_negative(self.value_clip, "0 switches it off"),

@@ -1,19 +1,42 @@
-"""The values of a rollout by critics with a memory, which read every lane from its first row to its last."""
+"""What networks with a memory say of a rollout: they read every lane from its first row to its last."""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.sequences import Pieces, Recurrence
-from mlagents_marl_plugin.core.value_critics import ValueCritic
+
+
+class Reader(Protocol):
+    """A critic, or what stands in front of one, that may remember what it has read of a lane."""
+
+    @property
+    def nets(self) -> Sequence[Network]:
+        """Its stacks."""
+
+    @property
+    def memory_shape(self) -> tuple[int, int]:
+        """(U, M), how many units remember how many numbers; M = 0 without a memory."""
+
+    def __call__(self, joint: Tensor, recurrence: Recurrence | None = None) -> Tensor:
+        """What it says [B, W] of rows [B, I], which follow each other as ``recurrence`` says."""
+
+    def memories(self) -> Tensor:
+        """Of the last call with a memory: what was remembered before the first step, then after every row,
+        [S + B, U, M].
+        """
 
 
 class LaneMemories:
     """What a critic remembered where a rollout ended, of lanes that go on in the next one."""
 
-    def __init__(self, critic: ValueCritic) -> None:
-        self._device = critic.pool.device
+    def __init__(self, reader: Reader) -> None:
+        self._device = reader.nets[0].parameters.device
         self._number = torch.zeros(0, dtype=torch.int64, device="cpu")  # ascending
-        self._memory = torch.zeros(0, *critic.memory_shape, device=self._device)
+        self._memory = torch.zeros(0, *reader.memory_shape, device=self._device)
 
     def of(self, number: Tensor) -> Tensor:
         """Before rows of these numbers [S] on the CPU: [S, U, M], 0 for those that begin."""
@@ -31,27 +54,30 @@ class LaneMemories:
 
 
 def chain_values(
-    critic: ValueCritic, joint: Tensor, chains: Pieces, first: Tensor, rows_at_once: int
+    reader: Reader, joint: Tensor, chains: Pieces, first: Tensor, rows_at_once: int
 ) -> tuple[Tensor, Tensor]:
-    """Values of all rows, and what the critic remembered before each.
+    """What is said of all rows, and what the reader remembered before each.
 
     Args:
-        joint: [R, joint observation], normalised.
+        joint: [R, I], normalised.
         chains: all rows as whole chains.
         first: [R, U, M], what is remembered before the first row of each chain; other rows are not read.
         rows_at_once: about how many rows to compute at once, where memory is short; 0 = all.
 
     Returns:
-        [R, N] and [R, U, M].
+        [R, W] and [R, U, M].
     """
     num_rows, number = len(joint), torch.arange(len(chains), device="cpu")
     at_once = max(1, rows_at_once * len(chains) // num_rows) if rows_at_once else len(chains)
-    value = torch.empty(num_rows, len(critic.pool), device=joint.device)
-    before = torch.empty(num_rows, *critic.memory_shape, device=joint.device)
+    said = torch.empty(0, device=joint.device)
+    before = torch.empty(num_rows, *reader.memory_shape, device=joint.device)
     for chosen in number.split(at_once):
         packed = chains.packed(chosen).to(joint.device)
         rows = packed.rows
         recurrence = Recurrence(packed.counts, first[rows[: packed.counts[0]]], None)
-        value[rows] = critic(joint.index_select(0, rows), recurrence)
-        before[rows] = packed.before(critic.memories())
-    return value, before
+        of_rows = reader(joint.index_select(0, rows), recurrence)
+        if not len(said):
+            said = of_rows.new_empty(num_rows, of_rows.shape[1])
+        said[rows] = of_rows
+        before[rows] = packed.before(reader.memories())
+    return said, before

@@ -7,7 +7,13 @@ from mlagents_marl_plugin.core.distributions import ActionDistribution
 from mlagents_marl_plugin.core.networks import RoleActor
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec
-from mlagents_marl_plugin.core.value_grid import GridHead, row_allowed, to_choices, to_values
+from mlagents_marl_plugin.core.value_grid import (
+    GridHead,
+    RememberingGrid,
+    row_allowed,
+    to_choices,
+    to_values,
+)
 
 
 class GridDistribution:
@@ -37,8 +43,6 @@ class GridPolicy:
     Exported it is greedy: a model file draws continuous values from Gaussians only.
     """
 
-    memory_size = 0
-
     def __init__(self, spec: GroupSpec, k: int, choices: StochasticActor) -> None:
         """
         Args:
@@ -62,15 +66,18 @@ class GridPolicy:
         """An actor per role."""
         return self.choices.roles
 
+    @property
+    def memory_size(self) -> int:
+        """M, numbers that an agent remembers; 0 without a memory."""
+        return self.choices.memory_size
+
     @torch.no_grad()
     def policy_rows(
         self, obs: Tensor, allowed: Tensor, slot: Tensor, memory: Tensor, role: int = 0
     ) -> tuple[GridDistribution, Tensor]:
-        """What agents in any order would do, see `sample_rows`; ``memory`` [R, 0] is given back."""
-        of_role = self.choices.roles[role]
+        """See `StochasticActor.policy_rows`."""
         permitted = row_allowed(self.spec.roles[role].action, self.k, allowed.to(obs.dtype))
-        raw = of_role.forward_rows(obs, slot)
-        policy = ActionDistribution(of_role.role.action, self.choices.head, raw, None, permitted)
+        policy, memory = self.choices.policy_rows(obs, permitted, slot, memory, role)
         return GridDistribution(self, role, policy), memory
 
     def sample_rows(
@@ -102,5 +109,5 @@ class GridPolicy:
     def slot_module(self, slot: int, role: int = 0) -> nn.Module:
         """One slot of one role for export: [B, O] -> [B, A] raw outputs as of a deterministic actor."""
         layout, device = self.spec.roles[role].action, self.choices.nets[role].parameters.device
-        head = GridHead(layout.continuous, self.k).to(device)
-        return nn.Sequential(self.choices.slot_module(slot, role), head)
+        network, head = self.choices.slot_module(slot, role), GridHead(layout.continuous, self.k).to(device)
+        return RememberingGrid(network, head) if self.memory_size else nn.Sequential(network, head)

@@ -1,13 +1,13 @@
 """How the samples of an on-policy update fall into mini-batches: any rows, or sequences of them."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.on_policy_samples import SampleColumns, micro_batches, mini_batch_stops
-from mlagents_marl_plugin.core.sequences import Chains, Pieces, Recurrence
+from mlagents_marl_plugin.core.on_policy_samples import micro_batches, mini_batch_stops
+from mlagents_marl_plugin.core.sequences import Chains, Packed, Pieces, Recurrence
 from mlagents_marl_plugin.core.types import RolloutBatch
 
 
@@ -64,6 +64,19 @@ class Remembered(NamedTuple):
     held: Tensor | None  # [R, N] 0/1, 1 = the agent did not decide in this row; None: all did in all
     of_critic: Tensor | None  # [R or more, U, M], before each row; None: the critic has no memory
 
+    def actors(self, packed: Packed) -> Recurrence:
+        """How the rows of some sequences follow each other, for actors."""
+        first = packed.rows[: packed.counts[0]]
+        held = None if self.held is None else self.held.index_select(0, packed.rows)
+        return Recurrence(packed.counts, self.of_actor.index_select(0, first), held)
+
+    def critics(self, packed: Packed) -> Recurrence | None:
+        """The same for critics; None without a memory."""
+        if self.of_critic is None:
+            return None
+        first = packed.rows[: packed.counts[0]]
+        return Recurrence(packed.counts, self.of_critic.index_select(0, first), None)
+
 
 def remembered(batch: RolloutBatch, of_critic: Tensor | None) -> Remembered:
     """What was remembered in play; ``of_critic`` as in `Remembered`."""
@@ -79,13 +92,25 @@ def played_sequences(batch: RolloutBatch, length: int, burn_in: int) -> Pieces:
     return Chains(going_on, num_rows).pieces(length, burn_in)
 
 
+class MaskColumns(Protocol):
+    """Where samples say who learns from them."""
+
+    @property
+    def actor_mask(self) -> slice:
+        """[N] 0/1."""
+
+    @property
+    def value_mask(self) -> slice:
+        """[N] 0/1."""
+
+
 class SequenceBatches:
     """Mini-batches of sequences of rows."""
 
     def __init__(
         self,
         samples: Tensor,
-        columns: SampleColumns,
+        columns: MaskColumns,
         remembered: Remembered,
         pieces: Pieces,
         batch_size: int,
@@ -128,18 +153,12 @@ class SequenceBatches:
         parts, of_actor, of_critic = list[Tensor](), list[Recurrence | None](), list[Recurrence | None]()
         for numbers in chosen.split(self._at_once):
             packed = self._pieces.packed(numbers).to(device)
-            rows, counts = packed.rows, packed.counts
-            first = rows[: counts[0]]
-            samples = self._samples.index_select(0, rows)
+            samples = self._samples.index_select(0, packed.rows)
             learnt = 1.0 - packed.warm_up.unsqueeze(-1)
             samples[:, columns.actor_mask].mul_(learnt)
             samples[:, columns.value_mask].mul_(learnt)
             parts.append(samples)
-            held = None if remembered.held is None else remembered.held.index_select(0, rows)
-            of_actor.append(Recurrence(counts, remembered.of_actor.index_select(0, first), held))
-            memory = remembered.of_critic
-            of_critic.append(
-                None if memory is None else Recurrence(counts, memory.index_select(0, first), None)
-            )
+            of_actor.append(remembered.actors(packed))
+            of_critic.append(remembered.critics(packed))
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
         return MiniBatch(whole, [len(part) for part in parts], of_actor, of_critic)

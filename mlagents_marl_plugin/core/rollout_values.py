@@ -1,34 +1,34 @@
-"""What a critic says of everything in a rollout, at once, before anything is learnt from it."""
+"""What a critic, or what stands in front of one, says of everything in a rollout at once."""
 
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core.chain_values import LaneMemories, chain_values
+from mlagents_marl_plugin.core.chain_values import LaneMemories, Reader, chain_values
 from mlagents_marl_plugin.core.on_policy_samples import micro_batches
 from mlagents_marl_plugin.core.sequences import Chains
 from mlagents_marl_plugin.core.types import RolloutBatch
-from mlagents_marl_plugin.core.value_critics import ValueCritic
 
 
 class RolloutValues:
     """Reads rows as they come, or lane by lane where the critic has a memory."""
 
-    def __init__(self, critic: ValueCritic, has_memory: bool, micro_batch_size: int) -> None:
+    def __init__(self, critic: Reader, micro_batch_size: int = 0) -> None:
         """
         Args:
-            has_memory: whether the critic remembers; what it does is kept from rollout to rollout.
+            critic: what it remembers, if it does, is kept from rollout to rollout.
             micro_batch_size: agent steps computed at once, 0 = all.
         """
         self._critic = critic
-        self._has_memory = has_memory
+        self._has_memory = critic.memory_shape[1] > 0
         self._micro_batch_size = micro_batch_size
         self._lane_memories = LaneMemories(critic)
 
     def __call__(self, batch: RolloutBatch, joint: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Values [R + E, N] in the units that the critic learns, and what it remembered before each row [R + E, U, M].
+        """Values [R + E, N] in the units that the critic learns (of others what they say, [R + E, W]), and what it
+        remembered before each row [R + E, U, M].
 
         Args:
-            joint: [R + E, joint], normalised.
+            joint: [R + E, I], normalised.
         """
         if self._has_memory:
             return self._in_turn(batch, joint)

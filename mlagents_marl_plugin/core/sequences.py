@@ -24,6 +24,12 @@ class Packed(NamedTuple):
         """The same on another device."""
         return Packed(self.rows.to(device), self.counts, self.warm_up.to(device))
 
+    def by_row(self, value: Tensor, num_rows: int) -> Tensor:
+        """What was found at the places [P, ...], of those that are not only passed through, by row [R, ...]."""
+        found = value.new_zeros(num_rows + 1, *value.shape[1:])
+        place = self.rows.masked_fill(self.warm_up > 0, num_rows)
+        return found.index_copy_(0, place, value)[:num_rows]
+
     def before(self, memories: Tensor) -> Tensor:
         """What was remembered before each place [P, ...], of what it was before and after a pass [S + P, ...]."""
         return memories.index_select(0, places_before(self.counts).to(memories.device))

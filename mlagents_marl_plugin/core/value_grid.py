@@ -125,7 +125,7 @@ class GridActor(DecentralisedActor):
         """See `DecentralisedActor.slot_module`."""
         network = super().slot_module(slot, role)
         if self.memory_size:
-            return _RememberingGrid(network, self._heads[role])
+            return RememberingGrid(network, self._heads[role])
         return nn.Sequential(network, self._heads[role])
 
 
@@ -150,7 +150,7 @@ class GridHead(nn.Module):
         return torch.cat([*parts, values[:, self.num_values * self.k :]], 1)
 
 
-class _RememberingGrid(nn.Module):
+class RememberingGrid(nn.Module):
     """A network that reads and writes a memory, and a head behind it."""
 
     def __init__(self, network: nn.Module, head: GridHead) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.algorithms.coma import ComaLearner
 from mlagents_marl_plugin.algorithms.mappo import MappoLearner
 from mlagents_marl_plugin.core.rollout import Rollout
 from mlagents_marl_plugin.core.types import RolloutBatch
@@ -16,7 +17,7 @@ class Lanes:
     0.8, else it keeps up its action.
     """
 
-    def __init__(self, learner: MappoLearner, num_lanes: int = 4, seed: int = 0) -> None:
+    def __init__(self, learner: MappoLearner | ComaLearner, num_lanes: int = 4, seed: int = 0) -> None:
         assert learner.memory is not None
         self.learner = learner
         self.size = learner.memory.size

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.algorithms.coma import ComaConfig, ComaLearner, counterfactual_advantage
-from mlagents_marl_plugin.core.counterfactual import choice_values
+from mlagents_marl_plugin.algorithms.coma import ComaConfig, ComaLearner
+from mlagents_marl_plugin.core.counterfactual import counterfactual_advantage
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
@@ -93,7 +93,7 @@ def test_the_advantage_of_an_update_has_mean_zero_under_the_policy(sharing: Shar
     joint, allowed = learner._joint_input(batch)
     joint = joint[: len(batch.action)]
     own = [spec.role_action(batch.action, i) for i in range(2)]
-    values = choice_values(learner.critic, spec, joint, own)
+    values = learner.critic.choice_values(joint, own)
     for i, role in enumerate(spec.roles):
         policy = learner._policy.distribution(joint, spec, allowed, i)
         start = 0
@@ -102,12 +102,12 @@ def test_the_advantage_of_an_update_has_mean_zero_under_the_policy(sharing: Shar
             for choice in range(size):
                 action = own[i].clone()
                 action[..., start : start + size] = torch.eye(size)[choice]
-                advantage = counterfactual_advantage(policy, action, values[i].squeeze(0))[..., branch]
+                advantage = counterfactual_advantage(policy, action, values[i])[..., branch]
                 mean += policy.log_choice[branch][..., choice].exp() * advantage
                 replaced = batch.action.clone()
                 spec.role_action(replaced, i)[:, 0] = action[:, 0]
-                q = learner.critic(torch.cat([joint[:, : spec.obs_size], replaced], 1))[0]
-                worth = values[i][0, :, 0, start + choice]
+                q = learner.critic(torch.cat([joint[:, : spec.obs_size], replaced], 1))
+                worth = values[i][:, 0, start + choice]
                 torch.testing.assert_close(worth, q[:, spec.slots(i).start], rtol=1e-4, atol=1e-5)
             assert mean.abs().max() < 1e-5
             start += size
@@ -123,7 +123,7 @@ def test_actors_follow_the_advantage_of_each_branch() -> None:
     mask = batch.acted.clone()
     mask[::3, 1] = 0.0
     own, net = spec.role_action(batch.action, 0), learner._policy.nets[0]
-    values = choice_values(learner.critic, spec, joint, [own])[0].squeeze(0)
+    (values,) = learner.critic.choice_values(joint, [own])
     policy = learner._policy.distribution(joint, spec, allowed, 0)
     leaf = policy._raw.clone().requires_grad_()
     again = ActionDistribution(DISCRETE, GaussianHead(), leaf, None, spec.role_allowed(allowed, 0))
@@ -144,7 +144,7 @@ def test_actors_follow_the_advantage_of_each_branch() -> None:
     learner._policy.backward(0, of_raw, None)
     expected = net.gradient.clone()
     net.gradient.zero_()
-    learner._update_actors(joint, allowed, mask)
+    learner._update_actors(joint, allowed, [values], mask)
     torch.testing.assert_close(net.gradient, expected, rtol=1e-4, atol=1e-7)
     assert expected.abs().max() > 1e-4
 

@@ -12,14 +12,21 @@ from tests.unit.trainer_runs import Recorder, assert_same, build, manager, start
 pytestmark = pytest.mark.usefixtures("host_state")
 CHOICES = {"continuous": 0, "branches": (3, 2), "masks": True}
 VALUES = {"continuous": 2, "branches": (3,)}
-EVERY_KIND = pytest.mark.parametrize("actions", [CHOICES, VALUES], ids=["choices", "values"])
+NETWORK = {"hidden_units": 16, "num_layers": 1}
+MEMORY = {"memory_size": 8, "sequence_length": 4}
 
 
-@EVERY_KIND
-def test_a_run_learns_shows_exports_and_is_resumed(tmp_path, actions):
+@pytest.mark.parametrize(
+    ("actions", "memory"),
+    [(CHOICES, None), (VALUES, None), (VALUES, MEMORY)],
+    ids=["choices", "values", "remembered values"],
+)
+def test_a_run_learns_shows_exports_and_is_resumed(tmp_path, actions, memory):
     recorder = Recorder()
     StatsReporter.add_writer(recorder)
-    settings = {"trainer_type": "coma", "behavior": {"summary_freq": 100}}
+    network = NETWORK if memory is None else NETWORK | {"memory": memory}
+    behavior = {"summary_freq": 100, "network_settings": network}
+    settings = {"trainer_type": "coma", "behavior": behavior}
     first = start(tmp_path, scene=manager(**actions), **settings).trainer
     assert first.updates > 2
     last = recorder.summaries[-1]
@@ -36,12 +43,16 @@ def test_a_run_learns_shows_exports_and_is_resumed(tmp_path, actions):
     masks = np.ones((200, num_choices), np.float32)
     masks[:, 0] = 0.0
     obs = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32) * 5
-    answer = session.run(None, {"obs_0": obs, "action_masks": masks})
+    feed = {"obs_0": obs, "action_masks": masks}
+    if memory is not None:
+        feed["recurrent_in"] = np.zeros((200, 1, memory["memory_size"]), np.float32)
+    answer = session.run(None, feed)
     named = dict(zip((output.name for output in session.get_outputs()), answer, strict=True))
     for output in ("discrete_actions", "deterministic_discrete_actions"):
         assert (named[output][:, 0] != 0).all()
     drawn = not np.array_equal(named["discrete_actions"], named["deterministic_discrete_actions"])
     assert drawn is (actions is CHOICES)
+    assert ("recurrent_out" in named) is (memory is not None)
     if actions["continuous"]:
         assert set(named["continuous_actions"].flatten().round(6)) <= {-1.0, 0.0, 1.0}
 
