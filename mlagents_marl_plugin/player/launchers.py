@@ -15,7 +15,7 @@ from pathlib import Path
 # What mlagents_envs.env_utils.validate_environment_path deletes from a path.
 _MANGLED = (".app", ".exe", ".x86_64", ".x86")
 # Counter and Signs are for tests, which install them themselves.
-SCENES_FOR_USERS = ("Tennis", "TennisVersus", "Vmas", "Parallel", "Battle", "UdacityTennis")
+SCENES_FOR_USERS = ("Tennis", "TennisVersus", "Vmas", "Parallel", "Battle", "UdacityTennis", "Recall")
 
 _SCRIPT = """\
 #!/bin/sh

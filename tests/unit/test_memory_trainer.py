@@ -13,9 +13,9 @@ from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.sequence_replay import SequenceSize
 from mlagents_marl_plugin.core.sequences import Recurrence
 from mlagents_marl_plugin.core.types import RolloutBatch
+from mlagents_marl_plugin.player.scenes.recall import RecallOptions, RecallScene
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.unit.conftest import host_state, printed  # noqa: F401
-from tests.unit.recall_scene import LENGTH, RecallScene
 from tests.unit.simulated_host import Run, SceneManager, options
 from tests.unit.trainer_runs import assert_same, manager, small, start
 
@@ -25,6 +25,7 @@ MEMORY = {"memory_size": 16, "sequence_length": 3}
 NETWORK = {"hidden_units": 16, "num_layers": 1}
 REMEMBERS = [name for name, algorithm in ALGORITHMS.items() if algorithm.supports_memory]
 FORGETS = [name for name in ALGORITHMS if name not in REMEMBERS]
+LENGTH = 4  # decisions of an episode of Recall
 
 
 def remembering(**behavior: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ RECALL: dict[str, tuple[dict[str, Any], int, int]] = {  # with how many steps it
 def recall(folder: Path, trainer_type: str, memory: bool) -> RecallScene:
     """A run on 16 areas of `RecallScene`."""
     own, enough, too_few = RECALL[trainer_type]
-    scene = SceneManager(lambda process: RecallScene(16, seed=3))
+    scene = SceneManager(lambda process: RecallScene(16, 3, RecallOptions(length=LENGTH)))
     network = NETWORK | ({"memory": {"memory_size": 16, "sequence_length": LENGTH}} if memory else {})
     hyper = {"learning_rate": 0.005, "group_size": 2} | own
     behavior = {"max_steps": enough if memory else too_few, "network_settings": network}

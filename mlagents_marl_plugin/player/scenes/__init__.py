@@ -70,6 +70,11 @@ SCENES = {
             "mlagents_marl_plugin.player.legacy.udacity_scene",
         ),
         SceneEntry(
+            "Recall",
+            "a cue is shown at first and asked for at last; for agents that remember",
+            "mlagents_marl_plugin.player.scenes.recall",
+        ),
+        SceneEntry(
             "Counter",
             "agents that see who they are and count their steps; for tests of trainers",
             "mlagents_marl_plugin.player.scenes.counter",
