@@ -11,7 +11,7 @@ from mlagents_marl_plugin.player.messages import QUIT, bare
 
 _EXCHANGE = "/communicator_objects.UnityToExternalProto/Exchange"
 _PROBE_INTERVAL = 0.1
-_GOOD_BYE_SECONDS = 1.0
+_GOOD_BYE_SECONDS = 2.0
 # What gRPC tells the callers of a server that is being stopped.
 _SERVER_STOPPED = "Cancelling all calls"
 # The trainer's server keeps gRPC's default limit for what it receives, and mlagents has no setting for it.

@@ -1,5 +1,6 @@
 """Running the real mlagents-learn in tests."""
 
+import itertools
 import os
 import signal
 import socket
@@ -13,22 +14,39 @@ import yaml
 
 from mlagents_marl_plugin.player.launchers import install
 
-TIMEOUT_SECONDS = 150
+TIMEOUT_SECONDS = 600
+
+# Below the ports that systems give to whoever calls out: no player of another test gets one of these by chance.
+_BLOCKS = range(20_000, 32_000, 10)
+_next_block = itertools.cycle(itertools.chain(_BLOCKS[os.getpid() % len(_BLOCKS) :], _BLOCKS))
+_claims: list[socket.socket] = []
 
 
 def free_port(count: int = 8) -> int:
-    """The first of ``count`` consecutive ports that are free now."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("localhost", 0))
-            port = first.getsockname()[1]
-        if port + count < 65_000 and all(_is_free(port + i) for i in range(count)):
-            return port
+    """The first of ``count`` (at most 9) consecutive ports that nobody uses and that no other test is given.
+
+    The port before them stays bound while the tests run, which keeps other test runs of this machine away from them.
+    """
+    for block in itertools.islice(_next_block, len(_BLOCKS)):
+        claim = socket.socket()
+        if _bound(claim, block) and all(_is_free(block + 1 + i) for i in range(count)):
+            _claims.append(claim)
+            return block + 1
+        claim.close()
+    raise AssertionError("expected free ports, got none")
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("localhost", port)) != 0
+        return _bound(probe, port)
+
+
+def _bound(taking: socket.socket, port: int) -> bool:
+    try:
+        taking.bind(("", port))
+    except OSError:
+        return False
+    return True
 
 
 def launcher(folder: Path, scene: str) -> Path:
@@ -67,15 +85,18 @@ def write_config(
 def start(folder: Path, *arguments: str, **kwargs: Any) -> subprocess.Popen:
     """mlagents-learn in the background, one thread, output in one pipe.
 
-    ``--run-id=run`` unless the arguments say otherwise; ``environment`` adds variables, and ``program``
-    is another command in the place of mlagents-learn.
+    ``--run-id=run`` unless the arguments say otherwise, and ``--seed=1`` unless they or ``seed`` do (without one the
+    host draws it, and a test would be another one every time); ``environment`` adds variables, and ``program`` is
+    another command in the place of mlagents-learn.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **kwargs.pop("environment", {})}
     program = kwargs.pop("program", [str(Path(sys.executable).with_name("mlagents-learn"))])
     options = list(arguments)
     place = options.index("--env-args") if "--env-args" in options else len(options)
     given = " ".join(options)
-    defaults = ("--run-id=run", "--results-dir=results", "--torch-device=cpu")
+    seed = kwargs.pop("seed", 1)
+    defaults = ["--run-id=run", "--results-dir=results", "--torch-device=cpu"]
+    defaults += [] if seed is None else [f"--seed={seed}"]
     options[place:place] = [option for option in defaults if option.split("=")[0] not in given]
     return subprocess.Popen(
         [*program, *options],

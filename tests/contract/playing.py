@@ -16,6 +16,8 @@ from mlagents_envs.environment import UnityEnvironment
 from tests.contract.host import free_port, launcher
 
 TIMEOUT = 60
+# The host looks after its players every tenth of its patience, in whole seconds: 19 is the longest with one second.
+PATIENCE = 19
 _LISTEN = "0A"  # a state in /proc/net/tcp
 
 

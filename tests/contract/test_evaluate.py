@@ -32,6 +32,7 @@ from mlagents_marl_plugin.tools import evaluate
 from mlagents_marl_plugin.tools.cast import Cast
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, launcher
+from tests.contract.playing import PATIENCE
 
 # What torch says of the host's own exports.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,7 +60,7 @@ def run(build: str | None, *arguments: object, code: int = 0) -> None:
     """marl-evaluate in this process."""
     scene = [] if build is None else ["--env", build]
     port = ["--base-port", free_port(1)] if "--base-port" not in arguments else []
-    assert evaluate.main([str(a) for a in (*scene, *port, "--timeout-wait", 20, *arguments)]) == code
+    assert evaluate.main([str(a) for a in (*scene, *port, "--timeout-wait", PATIENCE, *arguments)]) == code
 
 
 def played_here(
@@ -249,7 +250,7 @@ def test_when_the_scene_dies_what_was_played_is_reported(
     build: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "o.json"
-    arguments = ["--model", model(tmp_path / "a.onnx", 8), "--json", out, "--timeout-wait", 10]
+    arguments = ["--model", model(tmp_path / "a.onnx", 8), "--json", out]
     run(build, *arguments, "--env-args", "--fault-after", 100, code=1)
     printed = capsys.readouterr()
     result = json.loads(out.read_text())

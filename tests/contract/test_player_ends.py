@@ -18,9 +18,7 @@ from mlagents_envs.rpc_communicator import RpcCommunicator
 
 from mlagents_marl_plugin.player.faults import CRASH_EXIT_CODE
 from tests.contract.host import free_port, launcher
-from tests.contract.playing import TIMEOUT, alive, environment, player, run_player, wait_until
-
-FEW_SECONDS = 15
+from tests.contract.playing import PATIENCE, TIMEOUT, alive, environment, player, run_player, wait_until
 
 TRAINER = """
 import sys, time
@@ -63,7 +61,7 @@ def test_a_killed_trainer_takes_its_player_along(tmp_path):
     assert alive(pid)
     trainer.kill()
     trainer.wait()
-    assert wait_until(lambda: not alive(pid), FEW_SECONDS)
+    assert wait_until(lambda: not alive(pid))
     assert "Ending: the trainer is gone (UNAVAILABLE" in log_of(tmp_path)
 
 
@@ -76,7 +74,7 @@ class TestForkedWorker:
             worker = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
             trainer.kill()
             trainer.wait()
-            assert wait_until(lambda: not alive(pid), FEW_SECONDS)
+            assert wait_until(lambda: not alive(pid))
             assert alive(worker)
             assert f"Ending: the trainer's process {trainer.pid} is gone." in log_of(tmp_path)
         finally:
@@ -189,7 +187,7 @@ def test_a_host_that_knows_no_areas_gets_one(tmp_path):
 @pytest.mark.parametrize("once", [False, True])
 def test_a_crash_on_demand_is_a_dead_player_to_the_host(tmp_path, once):
     options = ["--fault-after", "3", *(["--fault-once", str(tmp_path / "crashed")] if once else [])]
-    with environment(tmp_path, "Tennis", *options, timeout_wait=20) as played:
+    with environment(tmp_path, "Tennis", *options, timeout_wait=PATIENCE) as played:
         played.reset()
         process = played._process
         played.step()
@@ -198,7 +196,7 @@ def test_a_crash_on_demand_is_a_dead_player_to_the_host(tmp_path, once):
             played.step()
         assert process.returncode == CRASH_EXIT_CODE
     if once:
-        with environment(tmp_path, "Tennis", *options, timeout_wait=20) as played:
+        with environment(tmp_path, "Tennis", *options, timeout_wait=PATIENCE) as played:
             played.reset()
             for _ in range(5):
                 played.step()

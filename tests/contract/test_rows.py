@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.playing import PATIENCE
 from tests.contract.row_runs import STEPS, run
 
 
@@ -22,8 +23,15 @@ def test_many_courts_and_processes(tmp_path: Path) -> None:
     assert compared > 0.8 * result.num_lines
 
 
+# Those that no other test gives, or that are the host's and the scene's business.
+FLAGS = "--debug --no-graphics-monitor --width=100 --height=80 --quality-level=2 --time-scale=5 --target-frame-rate=30 "
+FLAGS += "--capture-frame-rate=30 --torch --max-lifetime-restarts=3 --restarts-rate-limit-n=2 "
+FLAGS += "--restarts-rate-limit-period-s=30"
+
+
 def test_groups_by_id(tmp_path: Path) -> None:
-    result = run(tmp_path, {}, "--num-areas=3", scene=("--group-ids", "--agents=3"), agents=3)
+    scene = ("--group-ids", "--agents=3")
+    result = run(tmp_path, {}, "--num-areas=3", *FLAGS.split(), scene=scene, agents=3)
     assert result.check() > 0.8 * result.num_lines
     result.check_mates()
 
@@ -47,7 +55,7 @@ def test_a_player_that_is_replaced(tmp_path: Path, fault: str, workers: int, ste
         tmp_path,
         {"group_size": 2},
         f"--num-envs={workers}",
-        "--timeout-wait=10",  # the host looks after its players every tenth of that
+        f"--timeout-wait={PATIENCE}",
         behavior={"max_steps": steps},
         scene=("--fault", fault, "--fault-after", "100", "--fault-once", str(tmp_path / "failed")),
     )

@@ -19,9 +19,8 @@ import yaml
 from mlagents_marl_plugin.adapter import checkpoint, run_files
 from mlagents_marl_plugin.tools.onnx_player import OnnxPolicy
 from tests.contract.host import free_port, interrupt, launcher, learn, read_until, start, write_config
-from tests.contract.playing import alive, wait_until
+from tests.contract.playing import TIMEOUT, alive, wait_until
 
-FEW_SECONDS = 15
 HYPERPARAMETERS = {
     "batch_size": 16,
     "buffer_size": 5_000,
@@ -125,14 +124,14 @@ def left(life: Life, killed: list[int]) -> Left:
 @pytest.fixture(scope="module")
 def interrupted(life: Life, killed: list[int], left: Left) -> Stage:
     """--resume on the same ports, then Ctrl+C twice."""
-    assert wait_until(lambda: not any(map(alive, killed)), FEW_SECONDS)
+    assert wait_until(lambda: not any(map(alive, killed)))
     before = life.checkpoint()["step"]
     with start(life.folder, *life.command, "--resume", start_new_session=True) as process:
         printed = read_until(process, f"Step: {before // 200 * 200 + 400}")
         interrupt(process)
         printed += read_until(process, "Learning was interrupted")
         interrupt(process)
-        printed += process.communicate(timeout=FEW_SECONDS)[0]
+        printed += process.communicate(timeout=TIMEOUT)[0]
     assert process.returncode == 0, printed
     assert f"at step {before}." in printed
     return life.stage(printed)
@@ -144,7 +143,7 @@ def finished(life: Life, interrupted: Stage) -> Stage:
     used = yaml.safe_load((life.results / "configuration.yaml").read_text())
     used["behaviors"]["Counter"]["max_steps"] = interrupted.step + MORE_STEPS
     (life.folder / "again.yaml").write_text(yaml.safe_dump(used))
-    return life.stage(learn(life.folder, "again.yaml"))
+    return life.stage(learn(life.folder, "again.yaml", seed=None))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def watched(life: Life, finished: Stage) -> tuple[dict[Path, bytes], list[dict[s
     with start(life.folder, *arguments, start_new_session=True) as process:
         read_until(process, "Episode")
         interrupt(process)
-        printed, _ = process.communicate(timeout=FEW_SECONDS)
+        printed, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, printed
     logs = sorted(life.folder.glob("events-*.jsonl"))
     return before, [json.loads(line) for log in logs for line in log.read_text().splitlines()]
@@ -168,7 +167,7 @@ class TestGoesOn:
     def test_a_killed_trainer_leaves_no_worker_and_no_player(self, killed: list[int]) -> None:
         if Path("/proc/self").exists():
             assert len(killed) >= 4
-        assert wait_until(lambda: not any(map(alive, killed)), FEW_SECONDS)
+        assert wait_until(lambda: not any(map(alive, killed)))
 
     def test_a_killed_trainer_leaves_its_list_and_configuration(self, left: Left) -> None:
         assert left.listed in (left.saved, left.saved - 1)

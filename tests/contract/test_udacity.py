@@ -11,7 +11,6 @@ from tests.udacity.programs import diary, write_program
 
 TENNIS = "TennisBrain?team=0"
 UDACITY = "UdacityTennis"
-FEW_SECONDS = 15
 
 
 def test_tennis_behind_the_official_client(tmp_path):
@@ -41,7 +40,7 @@ def test_tennis_behind_the_official_client(tmp_path):
     assert {"-nographics", "-batchmode", "-logFile", str(tmp_path / "Player-0-build.log")} <= {
         *first["arguments"]
     }
-    assert wait_until(lambda: not alive(first["pid"]), FEW_SECONDS)
+    assert wait_until(lambda: not alive(first["pid"]))
 
 
 def test_cameras_and_choices_behind_the_official_client(tmp_path):
@@ -67,7 +66,7 @@ def test_a_killed_player_takes_its_build_along(tmp_path):
         build = diary(tmp_path)[0]["pid"]
         assert alive(build)
         played._process.kill()
-        assert wait_until(lambda: not alive(build), FEW_SECONDS)
+        assert wait_until(lambda: not alive(build))
 
 
 def test_a_build_that_dies_is_explained_where_a_person_looks(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from mlagents_marl_plugin.tools import watch
 from mlagents_marl_plugin.tools.performance import PictureChannel
 from tests.contract.host import free_port, launcher
-from tests.contract.playing import environment
+from tests.contract.playing import TIMEOUT, environment
 from tests.contract.test_evaluate import model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,7 +28,7 @@ def arguments(build, path, *others):
             "--base-port",
             str(free_port(1)),
             "--timeout-wait",
-            "20",
+            str(TIMEOUT),
         ),
         *map(str, others),
     ]

@@ -16,7 +16,7 @@ from mlagents_envs.exception import (
     UnityTimeOutException,
 )
 
-from tests.contract.playing import environment, listening
+from tests.contract.playing import PATIENCE, environment, listening
 from tests.contract.row_runs import run
 
 AFTER = 3
@@ -24,7 +24,7 @@ LINUX = sys.platform == "linux"
 
 
 def test_a_scene_that_sends_nan_stops_the_run_and_what_was_learnt_is_saved(tmp_path: Path) -> None:
-    options = ("--fault", "nan", "--fault-after", "60")
+    options = ("--fault", "nan", "--fault-after", "80")
     result = run(tmp_path, {"group_size": 2}, scene=options, expect=1)
     assert result.printed.splitlines()[-1].startswith(
         "scene: expected finite observations and rewards, got NaN"
@@ -49,9 +49,10 @@ def test_the_host_notices(tmp_path: Path, kind: str, error: type[Exception], mes
     options = ("--fault", kind, "--fault-after", str(AFTER))
     with environment(tmp_path, "Counter", *options) as played:
         played.reset()
-        played._communicator.timeout_wait = played._timeout_wait = 1 if kind == "drop" else 10
         for _ in range(AFTER - 1):
             played.step()
+        # From here on, so that no step before is too slow for it.
+        played._communicator.timeout_wait = played._timeout_wait = 1 if kind == "drop" else PATIENCE
         with pytest.raises(error, match=message):
             played.step()
 

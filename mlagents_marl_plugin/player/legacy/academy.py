@@ -16,7 +16,7 @@ from mlagents_marl_plugin.player.scene import Actions, SceneError
 
 # How soon a build that died is noticed.
 _POLL_SECONDS = 0.2
-_DEATH_SECONDS = 1.0
+_DEATH_SECONDS = 10.0
 _GOOD_BYE_SECONDS = 5.0
 
 
