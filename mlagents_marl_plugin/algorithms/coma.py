@@ -14,7 +14,7 @@ from mlagents_marl_plugin.algorithms.coma_sequences import (
     CriticBatch,
     CriticBatches,
     Lived,
-    before_the_last,
+    draw_behind_,
 )
 from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.counterfactual import counterfactual_advantage
@@ -48,6 +48,7 @@ from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 __all__ = ["ComaConfig", "ComaLearner"]
 
 _HUBER_THRESHOLD = 1.0
+_OF_MANY_STEPS = ("ratio_mean", "approx_kl", "clip_fraction")  # one step per update leaves them as they are
 
 
 class ComaLearner(SavedLearner):
@@ -173,11 +174,7 @@ class ComaLearner(SavedLearner):
         figures = played_metrics(self._played)
         figures |= policy_metrics([self._policy_step], self._distributions, 0.0, actor_norm)
         figures |= value_metrics(self._value_step, self._critic_norms[0].expand(self.spec.num_slots))
-        for name in (
-            "ratio_mean",
-            "approx_kl",
-            "clip_fraction",
-        ):  # one step per update leaves them as they are
+        for name in _OF_MANY_STEPS:
             del figures[name]
         figures["action_diversity"] = action_diversity(
             self._choices, self._policy, self._played, self._played.memory
@@ -210,28 +207,16 @@ class ComaLearner(SavedLearner):
     def _joint_input(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
         """What critics read of all rows and of the observations behind them [R + E, I], and masks [R, joint choices].
 
-        Nothing was done yet in the E: there the policies are drawn from, with all choices permitted.
+        Nothing was done yet in the E: there the policies are drawn from.
         """
         choices, num_rows = self._choices, len(batch.action)
         action, allowed, k = batch.action, batch.allowed, self.config.discretise
         if self._is_cut:
             action = value_grid.joint_choices(self.spec, k, action, batch.agent_mask[:num_rows])
             allowed = value_grid.joint_allowed(self.spec, k, allowed)
-        num_extra = len(batch.obs) - num_rows
-        nothing = action.new_zeros(num_extra, choices.action_size)
+        nothing = action.new_zeros(len(batch.obs) - num_rows, choices.action_size)
         joint = self._input(batch.obs, torch.cat([action, nothing]), batch.agent_mask)
-        behind, here = joint[num_rows:], batch.agent_mask[num_rows:]
-        seen, recurrence = behind, None
-        if self.memory is not None:  # what is remembered there follows from the rows before
-            rows, recurrence = before_the_last(batch)
-            seen = joint.index_select(0, rows)
-        everything = allowed.new_ones(len(seen), choices.allowed_size)
-        for i in range(len(choices.roles)):
-            policy = self._policy.distribution(seen, choices, everything, i, recurrence)
-            drawn = policy.sample(self._state.generator)[-num_extra:]
-            absent = (here[:, choices.slots(i)] == 0).unsqueeze(-1)  # [E, n, 1]
-            place = choices.role_action(behind[:, choices.obs_size :], i)
-            place.copy_(drawn.masked_fill_(absent, 0.0))
+        draw_behind_(self._policy, choices, batch, joint, self._state.generator)
         return joint, allowed
 
     def _returns(self, batch: RolloutBatch, q: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from mlagents_marl_plugin.core.mini_batches import (
     remembered,
 )
 from mlagents_marl_plugin.core.sequences import Memory, Packed, Pieces, Recurrence
-from mlagents_marl_plugin.core.types import RolloutBatch
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
+from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 
 
 class Lived(NamedTuple):
@@ -97,15 +98,44 @@ class CriticBatches:
             yield CriticBatch(joint, target, mask, mini_batch.of_critic[0])
 
 
+def draw_behind_(
+    policy: StochasticActor,
+    choices: GroupSpec,
+    batch: RolloutBatch,
+    joint: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Fill in what the present policies would do where nothing was done yet, with all choices permitted.
+
+    Args:
+        joint: [R + E, I], the joint input; the actions of its last E rows are filled in.
+    """
+    num_rows = len(batch.action)
+    behind, here = joint[num_rows:], batch.agent_mask[num_rows:]
+    seen, recurrence = behind, None
+    if policy.memory_size:  # what is remembered there follows from the rows before
+        rows, recurrence = before_the_last(batch)
+        seen = joint.index_select(0, rows)
+    everything = joint.new_ones(len(seen), choices.allowed_size)
+    for i in range(len(choices.roles)):
+        distribution = policy.distribution(seen, choices, everything, i, recurrence)
+        drawn = distribution.sample(generator)[-len(behind) :]
+        absent = (here[:, choices.slots(i)] == 0).unsqueeze(-1)  # [E, n, 1]
+        place = choices.role_action(behind[:, choices.obs_size :], i)
+        place.copy_(drawn.masked_fill_(absent, 0.0))
+
+
 def before_the_last(batch: RolloutBatch) -> tuple[Tensor, Recurrence]:
     """The E rows that lead to the observations behind the last ones, these, and how agents went from one to the other.
 
     Returns:
-        [2 E] numbers of rows, and what follows what in them.
+        [2 E] numbers of rows, the second half R to R + E - 1, and what follows what in them.
     """
     assert batch.memory is not None
     num_rows = len(batch.action)
-    leads = (batch.successor >= num_rows).nonzero().squeeze(-1)  # [E]
+    leads = torch.argsort(batch.successor)[
+        num_rows - (len(batch.obs) - num_rows) :
+    ]  # [E], each has one of its own
     held = torch.cat([batch.acted[leads] == 0, torch.zeros_like(batch.acted[leads], dtype=torch.bool)])
     rows = torch.cat([leads, batch.successor[leads]])
     counts = (len(leads), len(leads))

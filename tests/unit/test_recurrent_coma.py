@@ -139,10 +139,15 @@ def test_behind_the_last_rows_agents_remember_what_they_made_of_them() -> None:
     spec = one_role(2, DISCRETE)
     learner = make(spec)
     batch = Lanes(learner).play(6)
+    num_rows = len(batch.action)
     assert batch.memory is not None
+    # In the other order, so that it matters which observation follows on which row.
+    turned = torch.cat([torch.arange(num_rows), torch.arange(num_rows, len(batch.obs)).flip(0)])
+    batch = batch._replace(obs=batch.obs[turned], successor=turned[batch.successor])
     rows, recurrence = before_the_last(batch)
     num_last = len(rows) // 2
-    assert sorted(rows[num_last:].tolist()) == list(range(len(batch.action), len(batch.obs)))
+    assert rows[num_last:].tolist() == list(range(num_rows, len(batch.obs)))
+    assert torch.equal(batch.successor[rows[:num_last]], rows[num_last:])
     allowed = torch.ones(len(rows), spec.allowed_size)
     said = learner._policy.distribution(batch.obs[rows], spec, allowed, 0, recurrence).log_choice[0]
     slot, permitted = torch.arange(2).repeat(num_last), torch.ones(2 * num_last, DISCRETE.num_choices)
