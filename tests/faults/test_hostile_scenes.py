@@ -1,5 +1,8 @@
 """A scene from a stranger: what it says of itself neither becomes a file elsewhere nor more memory than there is."""
 
+import os
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,9 @@ from mlagents_envs.base_env import (
 from mlagents_envs.side_channel.stats_side_channel import StatsAggregationMethod
 
 from mlagents_marl_plugin.adapter.scene_limits import check_sizes
+from mlagents_marl_plugin.player.legacy.python_side import PythonSide
+from mlagents_marl_plugin.tools.watch_page import WatchPage
+from tests.contract.playing import listening
 from tests.unit.conftest import host_state  # noqa: F401
 
 register_trainer_plugins()
@@ -83,3 +89,20 @@ def test_a_statistics_key_is_no_path(tmp_path: Path) -> None:
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) == 1
     assert written[0].parent == folder / "Counter"
+
+
+class TestServersOfOurs:
+    """The host's own listens everywhere, see docs/faults.md; the player has none, see test_players.py."""
+
+    # Elsewhere a process cannot look up its own sockets.
+    __test__ = sys.platform == "linux"
+
+    def test_only_this_machine_can_call_them(self) -> None:
+        before = Counter(listening(os.getpid()))
+        bridge, page = PythonSide(), WatchPage(0, "Tennis")
+        addresses = Counter(listening(os.getpid())) - before
+        bridge.close()
+        page.end("over")
+        assert addresses.total() >= 2
+        mapped, v6 = "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"
+        assert addresses.keys() <= {"0100007F", mapped, v6}, "127.0.0.1, the same as IPv6 writes it, and ::1"
