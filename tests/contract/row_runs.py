@@ -83,9 +83,9 @@ def run(
     scene: tuple[str, ...] = (),
     agents: int = 2,
     behavior: dict | None = None,
-    expect: int = 0,
+    **kwargs: Any,
 ) -> Run:
-    """One short training run on the Counter scene that ends with the exit code ``expect``."""
+    """One short training run on the Counter scene; further arguments are those of `learn`."""
     config = write_config(
         folder,
         "Counter",
@@ -104,6 +104,6 @@ def run(
         "--event-log",
         str(folder / "events.jsonl"),
         *scene,
-        expect=expect,
+        **kwargs,
     )
     return Run(folder, agents, printed)

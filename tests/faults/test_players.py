@@ -21,11 +21,18 @@ from tests.contract.row_runs import run
 
 AFTER = 3
 LINUX = sys.platform == "linux"
+# mlagents-learn, but that it does not wait ten seconds for the good-bye of a worker that has failed and is gone.
+IMPATIENT = """
+from mlagents.trainers import learn, subprocess_env_manager
+subprocess_env_manager.WORKER_SHUTDOWN_TIMEOUT_S = 1
+learn.main()
+"""
 
 
 def test_a_scene_that_sends_nan_stops_the_run_and_what_was_learnt_is_saved(tmp_path: Path) -> None:
     options = ("--fault", "nan", "--fault-after", "80")
-    result = run(tmp_path, {"group_size": 2}, scene=options, expect=1)
+    program = [sys.executable, "-c", IMPATIENT]
+    result = run(tmp_path, {"group_size": 2}, scene=options, expect=1, program=program)
     assert result.printed.splitlines()[-1].startswith(
         "scene: expected finite observations and rewards, got NaN"
     )
