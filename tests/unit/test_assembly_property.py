@@ -184,8 +184,6 @@ SCENES = st.builds(
 FAMILIES = st.sampled_from(sorted(QUIET))
 EXAMPLES = settings(
     max_examples=30,
-    deadline=None,
-    derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )

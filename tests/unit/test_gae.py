@@ -73,7 +73,7 @@ def naive(
     return advantage
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(num_rows=st.integers(1, 70), seed=st.integers(0, 2**20), num_lanes=st.integers(1, 4))
 def test_random_chains_agree_with_a_loop_over_each(num_rows: int, seed: int, num_lanes: int) -> None:
     random = torch.Generator().manual_seed(seed)

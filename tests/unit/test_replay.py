@@ -170,7 +170,7 @@ def assert_sampled_are_naive(scene: Scene, n_step: int, discount: float, batch_s
             torch.testing.assert_close(got[i], want, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 10_000),
     capacity=st.integers(2, 40),

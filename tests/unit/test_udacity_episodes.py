@@ -95,7 +95,7 @@ class Heard:
                     episode["obs"].append(obs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.fixed_dictionaries(dict.fromkeys(NAMES, agents)), st.lists(tick, max_size=8))
 def test_episodes_come_through_whole(first, ticks):
     told, heard, episodes = Told(), Heard(), Episodes(BRAINS)
