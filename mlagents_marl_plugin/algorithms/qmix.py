@@ -27,7 +27,7 @@ from mlagents_marl_plugin.core import state, value_grid
 from mlagents_marl_plugin.core.action_values import ActionValues
 from mlagents_marl_plugin.core.encoded_mixer import EncodedMixer
 from mlagents_marl_plugin.core.group_encoder import GroupEncoder
-from mlagents_marl_plugin.core.group_state import group_state, share_states_, state_size
+from mlagents_marl_plugin.core.group_state import group_state, share_states_, state_size, state_spec
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import (
@@ -43,7 +43,7 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
-from mlagents_marl_plugin.core.saved_learner import SavedLearner
+from mlagents_marl_plugin.core.scheduled_learner import ScheduledLearner
 from mlagents_marl_plugin.core.sequence_replay import SequenceBatch
 from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
@@ -54,7 +54,7 @@ __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConf
 _COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
 
 
-class QmixLearner(SavedLearner):
+class QmixLearner(ScheduledLearner):
     """Action values per agent, learnt through the value of the whole group (Rashid et al. 2018, eq. 6), or each
     from its own return.
 
@@ -105,7 +105,6 @@ class QmixLearner(SavedLearner):
         self.memory = memory
         self.sequences = wanted_sequences(config, memory)
         self._state = LearnerState(self.device, seed)
-        self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
         self._is_mixed = config.mixing is not Mixing.NONE
         self._is_cut = value_grid.must_be_cut(spec, config.discretise)
@@ -148,14 +147,13 @@ class QmixLearner(SavedLearner):
             return NoMixer(self._values)
         if config.mixing is Mixing.SUM:
             return SumMixer()
-        spec, encoder, num_state = self.spec, None, state_size(self.spec)
-        if not num_state:
-            encoder = GroupEncoder.create(spec, Sharing.SHARED, self.device, weights)
-            num_state = spec.obs_size if encoder is None else encoder.features.obs_size
-        sizes = (self._values.num_columns, num_state + spec.num_slots)
+        read = state_spec(self.spec) if state_size(self.spec) else self.spec
+        encoder = GroupEncoder.create(read, Sharing.SHARED, self.device, weights)
+        num_state = read.obs_size if encoder is None else encoder.features.obs_size
+        sizes = (self._values.num_columns, num_state + self.spec.num_slots)
         widths = (config.mixing_width, config.mixing_hidden_units)
         mixer = MonotonicMixer.create(*sizes, *widths, self.device, weights)
-        return mixer if encoder is None else EncodedMixer(spec, encoder, mixer)
+        return mixer if encoder is None else EncodedMixer(read, encoder, mixer)
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
@@ -172,15 +170,6 @@ class QmixLearner(SavedLearner):
         figures = value_figures(self._values, last, self.mixer.sensitivity())
         diversity = greedy_diversity(self._choices, self._networks, last.joint, last.allowed)
         return figures | {"action_diversity": diversity}
-
-    def set_learning_rate_fraction(self, fraction: float) -> None:
-        """Scale the learning rate, ``fraction`` in [0, 1]."""
-        self._rate_fraction = fraction
-        self._optimiser.set_learning_rate_fraction(fraction)
-
-    def scheduled(self) -> dict[str, float]:
-        """What the schedule has come to: ``learning_rate``."""
-        return {"learning_rate": self.config.learning_rate * self._rate_fraction}
 
     @torch.no_grad()
     def update(self, batch: Batch | SequenceBatch) -> None:
@@ -318,6 +307,9 @@ class QmixLearner(SavedLearner):
 
     def _learnt(self) -> Sequence[Network]:
         return [*self._networks.learnt, *self.mixer.learnt]
+
+    def _optimisers(self) -> dict[str, StackedAdam]:
+        return {"learning_rate": self._optimiser}
 
     def _loaded(self) -> None:
         for normaliser in self._normalisers:

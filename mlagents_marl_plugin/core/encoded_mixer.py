@@ -1,4 +1,4 @@
-"""A mixer whose state is what its own encoders make of everybody's observations, see `core.encoded_critics`."""
+"""A mixer whose state is what its own encoders make of what is seen, see `core.encoded_critics`."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ from mlagents_marl_plugin.core.types import GroupSpec
 
 
 class EncodedMixer:
-    """A `Mixer` that reads the joint observation [B, joint], with more behind it, as its state."""
+    """A `Mixer` whose state is the joint observation [B, joint], or the group's state, with more behind it."""
 
     def __init__(self, spec: GroupSpec, encoder: GroupEncoder, inner: MonotonicMixer) -> None:
         """
         Args:
+            spec: how what is seen is laid out, see `group_state.state_spec`.
             inner: reads features as ``encoder.features`` lays them out, and what is behind the observations.
         """
         self.spec = spec

@@ -145,6 +145,8 @@ class StackedEncoder:
 
     def _add_gradient(self, k: int, features: Tensor, of_features: Tensor) -> None:
         named = dict(self._modules[k].named_parameters())
+        if not named:  # vectors pass as they are
+            return
         # Not as autograd's grad_outputs: torch would import a library of symbols for them, which takes seconds.
         with torch.enable_grad():
             product = (features[: len(of_features)] * of_features).sum()

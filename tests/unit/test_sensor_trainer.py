@@ -92,6 +92,17 @@ def test_what_the_encoders_cannot_read_is_refused_by_name(tmp_path: Path, sensor
     run(sensor, vis_encode_type="match3", goal_conditioning_type="none")
 
 
+@pytest.mark.parametrize("trainer_type", ["mappo", "masac", "qmix"])
+def test_the_state_may_be_a_picture_where_actors_read_vectors(tmp_path: Path, trainer_type: str) -> None:
+    scene = SceneManager(lambda process: WithSensors(CounterScene(2, process, CounterOptions()), CAMERA))
+    hyper = {**small(trainer_type), "state_sensor": CAMERA.name}
+    network = {"hidden_units": 8, "num_layers": 1, "vis_encode_type": "match3"}
+    settings = {"max_steps": 200, "network_settings": network}
+    run = Run(tmp_path, options("Counter", trainer_type, hyper, settings), scene).start()
+    assert run.trainer.updates >= 1 and run.trainer.learner.is_finite()
+    assert {(3, 18, 12), (4,)} == set(OnnxPolicy(tmp_path / "Counter.onnx").observation_shapes)
+
+
 def test_what_sees_vectors_only_needs_no_encoder(tmp_path: Path) -> None:
     """A goal that conditions nothing is a vector like any other."""
     goal = replace(GOALS, shape=(2,), dimension_properties=(1,))
