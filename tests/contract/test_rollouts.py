@@ -33,16 +33,16 @@ def run(folder: Path, trainer_type: str, max_steps: int, *options: str) -> str:
 
 @pytest.mark.parametrize("trainer_type", ["mappo", "ippo_shared"])
 def test_a_run_and_its_continuation(tmp_path: Path, trainer_type: str) -> None:
-    printed = run(tmp_path, trainer_type, 1_000)
-    assert "Counter. Step: 1000." in printed
+    printed = run(tmp_path, trainer_type, 700)
+    assert "Counter. Step: 600." in printed
     folder = tmp_path / "results" / "run"
     first = torch.load(folder / "Counter" / "checkpoint.pt", weights_only=True)
     assert first["trainer"] == trainer_type
     assert first["updates"] >= 4
 
-    printed = run(tmp_path, trainer_type, 2_000, "--resume")
+    printed = run(tmp_path, trainer_type, 1_400, "--resume")
     assert f"at step {first['step']}" in printed
-    assert "Counter. Step: 2000." in printed
+    assert "Counter. Step: 1400." in printed
     last = torch.load(folder / "Counter" / "checkpoint.pt", weights_only=True)
     assert last["updates"] >= first["updates"] + 4
 

@@ -183,7 +183,8 @@ def test_a_run_initialised_from_another_begins_with_its_actors_and_deterministic
 
 
 def test_ours_and_the_hosts_ppo_train_side_by_side(tmp_path: Path) -> None:
-    config = write_config(tmp_path, "Counter", "maddpg", {"buffer_init_steps": 100, "batch_size": 16})
+    ours = {"buffer_init_steps": 100, "batch_size": 16, "steps_per_update": 20}
+    config = write_config(tmp_path, "Counter", "maddpg", ours)
     used = yaml.safe_load(config.read_text())
     used["behaviors"]["CounterB"] = {
         **used["behaviors"]["Counter"],
