@@ -107,7 +107,9 @@ def hold(step: int, pids: list[int]) -> Held | None:
 
 
 def _judge(seen: list[Held], episodes: int) -> bool:
-    settled = [held for held in seen if held.step >= SETTLED_STEPS]
+    # A run's last look may come when its children have ended already.
+    whole = max(len(held.kib) for held in seen) if seen else 0
+    settled = [held for held in seen if held.step >= SETTLED_STEPS and len(held.kib) == whole]
     if len(settled) < 20:
         print(
             f"expected a run well beyond {SETTLED_STEPS} agent steps, got {len(settled)} looks; ask for more"
