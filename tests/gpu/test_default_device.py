@@ -21,6 +21,7 @@ from mlagents_marl_plugin.core.sequence_replay import SequenceReplay
 from mlagents_marl_plugin.core.sequences import Memory
 from tests.gpu.course import NUM_STEPS, OnlyOn, act, batch_of, learner_of, played, tensors
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, two_roles
+from tests.unit.remembering import Lanes
 
 EVERY_ALGORITHM = pytest.mark.parametrize("name", ALGORITHMS)
 
@@ -110,6 +111,27 @@ def test_sequences_and_memories(initial_memory: InitialMemory) -> None:
         )
         figures = learner.metrics()
     assert {part.device for part in (raw, memory, *figures.values())} == {CPU}
+    assert all(bool(torch.isfinite(figure).all()) for figure in figures.values())
+
+
+@pytest.mark.parametrize("name", ["mappo", "coma"])
+def test_rollouts_of_agents_that_remember(name: str) -> None:
+    algorithm, sizes = ALGORITHMS[name], {"hidden_units": 8, "num_layers": 1, "normalize": True}
+    where = {"discount": 0.9, "device": CPU, "seed": 0, "memory": Memory(4, 3)}
+
+    def made() -> Any:
+        config = algorithm.config(batch_size=16, num_epoch=2, burn_in=1)
+        return algorithm.learner(one_role(2, DISCRETE), config, **sizes, **where)
+
+    batch = Lanes(made()).play(6)
+    with torch.device("meta"), OnlyOn(CPU):
+        learner = made()
+        for _ in range(2):
+            learner.update(batch)
+        figures = learner.metrics()
+        saved = learner.state_dict()
+        learner.load_state_dict(saved)
+    assert {part.device for part in (*tensors(saved).values(), *figures.values())} == {CPU}
     assert all(bool(torch.isfinite(figure).all()) for figure in figures.values())
 
 
