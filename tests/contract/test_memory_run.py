@@ -12,6 +12,14 @@ from tests.contract.host import free_port, launcher, learn, write_config
 
 HYPERPARAMETERS = {
     "mappo": {"group_size": 2, "batch_size": 64, "buffer_size": 128, "num_epoch": 2, "burn_in": 2},
+    "coma": {
+        "group_size": 2,
+        "batch_size": 64,
+        "buffer_size": 128,
+        "burn_in": 2,
+        "discretise": 3,
+        "memory_cell": "lstm",
+    },
     "qmix": {
         "group_size": 2,
         "batch_size": 64,
@@ -75,4 +83,19 @@ def test_action_values_with_a_memory_and_their_continuation(tmp_path: Path) -> N
     assert policy.memory_size == 8
     obs, masks = [np.ones((2, 4), np.float32)], np.ones((2, 5), np.float32)
     values, choices = policy.act(obs, masks, agent_ids=[4, 9])[:2]
+    assert set(values.flatten().tolist()) <= {-1.0, 0.0, 1.0} and choices.shape == (2, 2)
+
+
+def test_counterfactual_advantages_with_a_memory(tmp_path: Path) -> None:
+    run(tmp_path, "coma", 300)
+    folder = tmp_path / "results" / "run"
+    written = yaml.safe_load((folder / "configuration.yaml").read_text())["behaviors"]["Counter"]
+    assert written["hyperparameters"]["recurrent_critic"] is True
+    saved = torch.load(folder / "Counter" / "checkpoint.pt", weights_only=True)
+    assert saved["updates"] >= 2 and "1.memory.weight" in saved["learner"]["critic"]
+    policy = OnnxPolicy(folder / "Counter.onnx")
+    assert policy.memory_size == 8
+    values, choices = policy.act(
+        [np.ones((2, 4), np.float32)], np.ones((2, 5), np.float32), agent_ids=[4, 9]
+    )[:2]
     assert set(values.flatten().tolist()) <= {-1.0, 0.0, 1.0} and choices.shape == (2, 2)
