@@ -23,7 +23,7 @@ from mlagents_marl_plugin.core import actions, state
 from mlagents_marl_plugin.core.critics import Critic
 from mlagents_marl_plugin.core.diagnostics import ActorStep, CriticStep, actor_metrics, critic_metrics
 from mlagents_marl_plugin.core.encoded_q_critics import create_critic
-from mlagents_marl_plugin.core.group_state import share_states_
+from mlagents_marl_plugin.core.joint_input import JointInput
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.learnt import Network, clip_gradients_
 from mlagents_marl_plugin.core.losses import (
@@ -33,9 +33,8 @@ from mlagents_marl_plugin.core.losses import (
 )
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing, mean_weight
-from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
-from mlagents_marl_plugin.core.saved_learner import SavedLearner
+from mlagents_marl_plugin.core.scheduled_learner import ScheduledLearner
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
 
 __all__ = [
@@ -51,7 +50,7 @@ __all__ = [
 _USABLE_GRADIENT = 1e-6
 
 
-class MaddpgLearner(SavedLearner):
+class MaddpgLearner(ScheduledLearner):
     """One critic and one decentralised actor per agent (Lowe et al. 2017, Algorithm 1); with MATD3's
     additions.
 
@@ -85,23 +84,15 @@ class MaddpgLearner(SavedLearner):
         self.discount = discount
         self.device = torch.device(device)
         self._state = LearnerState(self.device, seed)
-        self._rate_fraction = 1.0
         self._last_critic: CriticStep | None = None
         self._last_actor: ActorStep | None = None
-        columns = [size for role in spec.roles for size in [role.obs_size] * role.num_slots]
-        columns += [size for role in spec.roles for size in [role.action.size] * role.num_slots]
-        slots = [slot % spec.num_slots for slot, size in enumerate(columns) for _ in range(size)]
-        self._slot_of_column = torch.tensor(slots, device=self.device)  # [I]
         self._updates_without_gradient = torch.zeros(spec.num_slots, dtype=torch.int64, device=self.device)
 
         weights = torch.Generator("cpu").manual_seed(seed)
         hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
-        self._normalisers = [
-            RunningNormaliser.of(role, config.observation_clip, self.device) if normalize else None
-            for role in spec.roles
-        ]
+        self._joint_input = JointInput(spec, normalize, config.observation_clip, self.device)
         self.actor = DecentralisedActor.create(
-            spec, config.share_actor, hidden, norm, self._normalisers, self.device, weights
+            spec, config.share_actor, hidden, norm, self._joint_input.normalisers, self.device, weights
         )
         num_twins = 2 if config.twin_critics else 1
         critics = (config.centralised_critic, config.share_critic, num_twins)
@@ -113,9 +104,7 @@ class MaddpgLearner(SavedLearner):
 
     def observe(self, joint_obs: Tensor, agent_mask: Tensor) -> None:
         """Show newly collected observations [B, joint] with masks [B, N] to the normalisers, each once."""
-        for i, normaliser in enumerate(self._normalisers):
-            if normaliser is not None:
-                normaliser.observe(self.spec.role_obs(joint_obs, i), agent_mask[:, self.spec.slots(i)])
+        self._joint_input.observe(joint_obs, agent_mask)
 
     @torch.no_grad()
     def metrics(self) -> dict[str, Tensor]:
@@ -125,20 +114,6 @@ class MaddpgLearner(SavedLearner):
             figures |= actor_metrics(self.spec, self._last_actor)
             figures["updates_without_gradient"] = self._updates_without_gradient.clone()
         return figures
-
-    def set_learning_rate_fraction(self, fraction: float) -> None:
-        """Scale both learning rates, ``fraction`` in [0, 1]."""
-        self._rate_fraction = fraction
-        self._actor_optimiser.set_learning_rate_fraction(fraction)
-        self._critic_optimiser.set_learning_rate_fraction(fraction)
-
-    def scheduled(self) -> dict[str, float]:
-        """What the schedule has come to: ``learning_rate`` and ``critic_learning_rate``."""
-        rates = {
-            "learning_rate": self.config.learning_rate,
-            "critic_learning_rate": self.config.critic_learning_rate,
-        }
-        return {name: rate * self._rate_fraction for name, rate in rates.items()}
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
@@ -195,19 +170,6 @@ class MaddpgLearner(SavedLearner):
         if self.config.layer_normalisation is LayerNormalisation.BATCH:
             soft_update_([n.statistics for n in target], [n.statistics for n in online], self.config.tau)
 
-    def _joint_input(self, obs: Tensor, action: Tensor, agent_mask: Tensor) -> Tensor:
-        """What critics read, [B, I]: joint observation, normalised, and joint action; 0 where absent, but for the state
-        (`share_states_`).
-        """
-        joint = torch.cat([obs, action], 1)
-        for i, normaliser in enumerate(self._normalisers):
-            if normaliser is not None:
-                normaliser.normalise_(self.spec.role_obs(joint, i))
-        absent = (agent_mask == 0).index_select(1, self._slot_of_column)  # [B, N] -> [B, I]
-        joint.masked_fill_(absent, 0.0)
-        share_states_(self.spec, joint, agent_mask)
-        return joint
-
     def _next_joint_input(self, batch: Batch) -> Tensor:
         """The successor's joint input, [B, I], with the target actors' actions; smoothed as in TD3 (eq. 14)."""
         # The actions taken are there to be overwritten.
@@ -248,10 +210,11 @@ class MaddpgLearner(SavedLearner):
     def _learnt(self) -> Sequence[Network]:
         return [*self.critic.learnt, *self.actor.learnt]
 
+    def _optimisers(self) -> dict[str, StackedAdam]:
+        return {"learning_rate": self._actor_optimiser, "critic_learning_rate": self._critic_optimiser}
+
     def _loaded(self) -> None:
-        for normaliser in self._normalisers:
-            if normaliser is not None:
-                normaliser.loaded()
+        self._joint_input.loaded()
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         networks: dict[str, Sequence[Network]] = {
@@ -261,8 +224,7 @@ class MaddpgLearner(SavedLearner):
             "target_critic": self.target_critic.learnt,
         }
         weights = {name: state.numbered(net.tensors() for net in nets) for name, nets in networks.items()}
-        normalisers = (n.tensors() for n in self._normalisers if n is not None)
-        return weights | {"normaliser": state.numbered(normalisers)}
+        return weights | {"normaliser": self._joint_input.tensors()}
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return self._weights() | {

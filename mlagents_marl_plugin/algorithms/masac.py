@@ -36,7 +36,7 @@ from mlagents_marl_plugin.core.losses import (
 )
 from mlagents_marl_plugin.core.networks import Sharing, mean_weight
 from mlagents_marl_plugin.core.optimiser import StackedAdam
-from mlagents_marl_plugin.core.saved_learner import SavedLearner
+from mlagents_marl_plugin.core.scheduled_learner import ScheduledLearner
 from mlagents_marl_plugin.core.soft_diagnostics import SoftActorStep, soft_actor_metrics
 from mlagents_marl_plugin.core.squashed import Draw, SquashedDistribution
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-class MasacLearner(SavedLearner):
+class MasacLearner(ScheduledLearner):
     """Two soft critics and one decentralised stochastic actor per agent.
 
     All agents' networks run as one (see `core.stacked_mlp`): there is no loop over agents or samples here, only
@@ -93,7 +93,6 @@ class MasacLearner(SavedLearner):
         self.discount = discount
         self.device = torch.device(device)
         self._state = LearnerState(self.device, seed)
-        self._rate_fraction = 1.0
         self._last_critic: CriticStep | None = None
         self._last_actor: SoftActorStep | None = None
         self._is_soft = config.actor_loss is ActorLoss.SOFT
@@ -127,20 +126,6 @@ class MasacLearner(SavedLearner):
         if self._is_soft:
             figures |= self.temperatures.shown()
         return figures | soft_actor_metrics(self.spec, self.actor, self._last_actor)
-
-    def set_learning_rate_fraction(self, fraction: float) -> None:
-        """Scale all learning rates, ``fraction`` in [0, 1]."""
-        self._rate_fraction = fraction
-        for optimiser in (self._actor_optimiser, self._critic_optimiser, self._temperature_optimiser):
-            optimiser.set_learning_rate_fraction(fraction)
-
-    def scheduled(self) -> dict[str, float]:
-        """What the schedule has come to: ``learning_rate`` and ``critic_learning_rate``."""
-        rates = {
-            "learning_rate": self.config.learning_rate,
-            "critic_learning_rate": self.config.critic_learning_rate,
-        }
-        return {name: rate * self._rate_fraction for name, rate in rates.items()}
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
@@ -247,6 +232,13 @@ class MasacLearner(SavedLearner):
 
     def _learnt(self) -> Sequence[Network]:
         return [*self.critic.learnt, *self.actor.learnt]
+
+    def _optimisers(self) -> dict[str, StackedAdam]:
+        return {
+            "learning_rate": self._actor_optimiser,
+            "critic_learning_rate": self._critic_optimiser,
+            "temperature_learning_rate": self._temperature_optimiser,
+        }
 
     def _loaded(self) -> None:
         self._input.loaded()

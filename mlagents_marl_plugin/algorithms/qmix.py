@@ -43,7 +43,7 @@ from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.rows import zero_absent_action, zero_absent_obs
-from mlagents_marl_plugin.core.saved_learner import SavedLearner
+from mlagents_marl_plugin.core.scheduled_learner import ScheduledLearner
 from mlagents_marl_plugin.core.sequence_replay import SequenceBatch
 from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import Batch, GroupSpec
@@ -54,7 +54,7 @@ __all__ = ["IqlConfig", "IqlSharedConfig", "QmixConfig", "QmixLearner", "VdnConf
 _COMMON_REWARD = (RewardSharing.GROUP_MEAN, RewardSharing.GROUP_SUM)
 
 
-class QmixLearner(SavedLearner):
+class QmixLearner(ScheduledLearner):
     """Action values per agent, learnt through the value of the whole group (Rashid et al. 2018, eq. 6), or each
     from its own return.
 
@@ -105,7 +105,6 @@ class QmixLearner(SavedLearner):
         self.memory = memory
         self.sequences = wanted_sequences(config, memory)
         self._state = LearnerState(self.device, seed)
-        self._rate_fraction = 1.0
         self._last: ValueUpdate | None = None
         self._is_mixed = config.mixing is not Mixing.NONE
         self._is_cut = value_grid.must_be_cut(spec, config.discretise)
@@ -171,15 +170,6 @@ class QmixLearner(SavedLearner):
         figures = value_figures(self._values, last, self.mixer.sensitivity())
         diversity = greedy_diversity(self._choices, self._networks, last.joint, last.allowed)
         return figures | {"action_diversity": diversity}
-
-    def set_learning_rate_fraction(self, fraction: float) -> None:
-        """Scale the learning rate, ``fraction`` in [0, 1]."""
-        self._rate_fraction = fraction
-        self._optimiser.set_learning_rate_fraction(fraction)
-
-    def scheduled(self) -> dict[str, float]:
-        """What the schedule has come to: ``learning_rate``."""
-        return {"learning_rate": self.config.learning_rate * self._rate_fraction}
 
     @torch.no_grad()
     def update(self, batch: Batch | SequenceBatch) -> None:
@@ -317,6 +307,9 @@ class QmixLearner(SavedLearner):
 
     def _learnt(self) -> Sequence[Network]:
         return [*self._networks.learnt, *self.mixer.learnt]
+
+    def _optimisers(self) -> dict[str, StackedAdam]:
+        return {"learning_rate": self._optimiser}
 
     def _loaded(self) -> None:
         for normaliser in self._normalisers:

@@ -23,6 +23,9 @@ class StackedAdam:
     step. The arithmetic is torch's: its fused kernel where there is one, else the same with tensor
     operations.
 
+    Attributes:
+        learning_rate: of the next step.
+
     Source: Kingma & Ba 2015, Algorithm 1, https://arxiv.org/abs/1412.6980
     """
 
@@ -34,7 +37,7 @@ class StackedAdam:
         """
         self._parameters = [net.parameters for net in nets]
         self._gradients = [net.gradient for net in nets]
-        self._learning_rate = learning_rate
+        self.learning_rate = self._configured_rate = learning_rate
         device = self._parameters[0].device
         self._rate = torch.full((), learning_rate, device=device)
         self._first = [torch.zeros_like(p) for p in self._parameters]
@@ -43,9 +46,11 @@ class StackedAdam:
         self._fused = _has_fused(device)
 
     def set_learning_rate_fraction(self, fraction: float) -> None:
-        self.set_learning_rate(self._learning_rate * fraction)
+        """Scale the rate that was configured."""
+        self.set_learning_rate(self._configured_rate * fraction)
 
     def set_learning_rate(self, rate: float) -> None:
+        self.learning_rate = rate
         self._rate.fill_(rate)
 
     @torch.no_grad()

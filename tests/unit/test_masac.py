@@ -516,7 +516,8 @@ def test_a_learning_rate_fraction_stops_everything_at_zero() -> None:
     learner.update(random_batch(spec))
     assert changed(before, weights(learner)) <= {"target_critic"}
     learner.set_learning_rate_fraction(0.5)
-    assert learner.scheduled() == {"learning_rate": 1.5e-4, "critic_learning_rate": 5e-4}
+    rates = {"learning_rate": 1.5e-4, "critic_learning_rate": 5e-4, "temperature_learning_rate": 5e-4}
+    assert learner.scheduled() == rates
     learner.update(random_batch(spec))
     assert changed(before, weights(learner)) >= {"actor", "critic", "temperatures"}
 

@@ -55,7 +55,12 @@ def test_what_a_summary_shows(tmp_path, trainer_type):
     )
     last = recorder.summaries[-1]
     names = {"Policy/Entropy", "Policy/Learning Rate", "Policy/Critic Learning Rate", "Losses/Value Loss"}
-    names |= {"Losses/Policy Loss", "Policy/Extrinsic Value Estimate", "Learner/Action Diversity"}
+    names |= {
+        "Policy/Temperature Learning Rate",
+        "Losses/Policy Loss",
+        "Policy/Extrinsic Value Estimate",
+        "Learner/Action Diversity",
+    }
     names |= {f"Learner/{name} Slot 1" for name in ("Temperature", "Choice Temperature", "Policy Std")}
     assert names <= last.keys()
     assert all(np.isfinite(last[name]) for name in names)
