@@ -91,8 +91,8 @@ def test_what_was_shown_is_remembered(recurrent_critic: bool, state: bool) -> No
 
 def test_without_a_memory_it_is_not() -> None:
     """Not even by a critic that knows the answer."""
-    assert abs(learnt(60, False, True, True)) < 0.2
+    assert abs(learnt(40, False, True, True)) < 0.2
 
 
 def test_a_critic_that_knows_no_cue_teaches_no_memory() -> None:
-    assert abs(learnt(60, True, False, False)) < 0.2
+    assert abs(learnt(40, True, False, False)) < 0.2

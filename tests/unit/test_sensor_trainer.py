@@ -92,7 +92,7 @@ def test_what_the_encoders_cannot_read_is_refused_by_name(tmp_path: Path, sensor
     run(sensor, vis_encode_type="match3", goal_conditioning_type="none")
 
 
-@pytest.mark.parametrize("trainer_type", ["mappo", "masac", "qmix"])
+@pytest.mark.parametrize("trainer_type", ["mappo", "qmix"])
 def test_the_state_may_be_a_picture_where_actors_read_vectors(tmp_path: Path, trainer_type: str) -> None:
     scene = SceneManager(lambda process: WithSensors(CounterScene(2, process, CounterOptions()), CAMERA))
     hyper = {**small(trainer_type), "state_sensor": CAMERA.name}
