@@ -53,6 +53,26 @@ def random_batch(spec: GroupSpec, batch_size: int = 16, seed: int = 0) -> Batch:
     )
 
 
+def masked_batch(spec: GroupSpec, batch_size: int = 24, seed: int = 0) -> Batch:
+    """Random choices are forbidden, though never the one taken, and slot 1 is absent now and then."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    batch, other = random_batch(spec, batch_size, seed), random_batch(spec, batch_size, seed + 50)
+    allowed, next_allowed = batch.allowed.clone(), batch.next_allowed.clone()
+    for mask, permitted in ((allowed, batch.action), (next_allowed, other.action)):
+        for i, role in enumerate(spec.roles):
+            taken = spec.role_action(permitted, i)[..., role.action.continuous :]
+            drawn = (torch.rand(taken.shape, generator=generator) < 0.6).float()
+            spec.role_allowed(mask, i).copy_(torch.maximum(drawn, taken))
+    absent, next_absent = (torch.rand(2, batch_size, generator=generator) < 0.3).unbind()
+    for mask in (batch.agent_mask, batch.value_mask):
+        mask[absent, 1] = 0.0
+    batch.next_agent_mask[next_absent, 1] = 0.0
+    for obs, gone in ((batch.obs, absent), (batch.next_obs, next_absent)):
+        spec.role_obs(obs, 0)[gone, 1] = 0.0
+    spec.role_action(batch.action, 0)[absent, 1] = 0.0
+    return batch._replace(allowed=allowed, next_allowed=next_allowed)
+
+
 def random_rollout(spec: GroupSpec, num_rows: int = 24, seed: int = 0) -> RolloutBatch:
     """Three lanes of steps, everybody there, everything permitted; about one step in eight ends a lane."""
     generator, num_lanes = torch.Generator().manual_seed(seed), 3

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.coma import ComaConfig, ComaLearner
 from mlagents_marl_plugin.core.counterfactual import counterfactual_advantage
@@ -17,6 +16,7 @@ from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.schedules import Schedule
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec, RolloutBatch
 from tests.unit.groups import CONTINUOUS, CPU, DISCRETE, HYBRID, one_role, random_rollout
+from tests.unit.learner_states import same_state, weights
 
 EVERY_SHARING = pytest.mark.parametrize("sharing", list(Sharing))
 PARTS = ("actor", "critic", "target_critic")
@@ -49,17 +49,6 @@ def trained(spec: GroupSpec, num_updates: int = 3, **config: Any) -> ComaLearner
         learner.observe(batch.obs, batch.agent_mask)
         learner.update(batch)
     return learner
-
-
-def weights(learner: ComaLearner, *names: str) -> dict[str, Tensor]:
-    state = learner.state_dict()
-    return {f"{name}.{key}": value for name in names or PARTS for key, value in state[name].items()}
-
-
-def same_state(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
 # --- the advantage ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_batch, two_roles
+from tests.unit.learner_states import changed, same_state, weights
 
 EVERY_ALGORITHM = pytest.mark.parametrize(
     "name", [name for name, algorithm in ALGORITHMS.items() if algorithm.learner is MaddpgLearner]
@@ -42,22 +43,6 @@ def make(
         device=CPU,
         seed=seed,
     )
-
-
-def weights(learner: MaddpgLearner, *names: str) -> dict[str, Tensor]:
-    """Copies of the tensors of some parts of a learner's state."""
-    state = learner.state_dict()
-    return {f"{name}.{key}": value for name in names or NETWORKS for key, value in state[name].items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def same_state(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
 def absent(batch: Batch, slot: int, spec: GroupSpec, padding: float) -> Batch:

@@ -2,7 +2,6 @@
 
 import io
 import math
-from typing import Any
 
 import attrs
 import pytest
@@ -23,6 +22,7 @@ from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_rollout, two_roles
+from tests.unit.learner_states import changed, same_state, weights
 
 FAMILY = [name for name, algorithm in ALGORITHMS.items() if algorithm.learner is MappoLearner]
 EVERY_ALGORITHM = pytest.mark.parametrize("name", FAMILY)
@@ -57,21 +57,6 @@ def played_by(learner: MappoLearner, batch: RolloutBatch) -> RolloutBatch:
         spec.role_action(action, i).copy_(drawn.view(len(action), role.num_slots, -1))
         log_prob[:, spec.slots(i)] = likely.view(len(action), -1)
     return batch._replace(action=action, log_prob=log_prob)
-
-
-def weights(learner: MappoLearner, *names: str) -> dict[str, Tensor]:
-    state = learner.state_dict()
-    return {f"{name}.{key}": value for name in names for key, value in state[name].items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def same_state(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
 def gradients(learner: MappoLearner) -> list[Tensor]:

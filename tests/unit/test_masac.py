@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.masac import (
@@ -21,9 +20,19 @@ from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.squashed import SquashedDistribution
-from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec
-from tests.unit.groups import CONTINUOUS, CPU, DISCRETE, HYBRID, one_role, random_batch, two_roles
+from tests.unit.groups import (
+    CONTINUOUS,
+    CPU,
+    DISCRETE,
+    HYBRID,
+    masked_batch,
+    one_role,
+    random_batch,
+    two_roles,
+)
+from tests.unit.learner_states import changed_parts, same_state, weights
+from tests.unit.plain_networks import mlp
 
 PRESETS: dict[str, type[MasacConfig]] = {
     "masac": MasacConfig,
@@ -53,42 +62,6 @@ def make(
     )
 
 
-def weights(learner: MasacLearner, *names: str) -> dict[str, Tensor]:
-    """Copies of the tensors of some parts of a learner's state."""
-    state = learner.state_dict()
-    return {f"{name}.{key}": value for name in names or PARTS for key, value in state[name].items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-
-
-def same_state(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
-
-
-def masked_batch(spec: GroupSpec, batch_size: int = 24, seed: int = 0) -> Batch:
-    """Random choices are forbidden, though never the one taken, and slot 1 is absent now and then."""
-    generator = torch.Generator().manual_seed(100 + seed)
-    batch, other = random_batch(spec, batch_size, seed), random_batch(spec, batch_size, seed + 50)
-    allowed, next_allowed = batch.allowed.clone(), batch.next_allowed.clone()
-    for mask, permitted in ((allowed, batch.action), (next_allowed, other.action)):
-        for i, role in enumerate(spec.roles):
-            taken = spec.role_action(permitted, i)[..., role.action.continuous :]
-            drawn = (torch.rand(taken.shape, generator=generator) < 0.6).float()
-            spec.role_allowed(mask, i).copy_(torch.maximum(drawn, taken))
-    absent, next_absent = (torch.rand(2, batch_size, generator=generator) < 0.3).unbind()
-    for mask in (batch.agent_mask, batch.value_mask):
-        mask[absent, 1] = 0.0
-    batch.next_agent_mask[next_absent, 1] = 0.0
-    for obs, gone in ((batch.obs, absent), (batch.next_obs, next_absent)):
-        spec.role_obs(obs, 0)[gone, 1] = 0.0
-    spec.role_action(batch.action, 0)[absent, 1] = 0.0
-    return batch._replace(allowed=allowed, next_allowed=next_allowed)
-
-
 def trained(name: str, spec: GroupSpec, num_updates: int = 3, **config: Any) -> MasacLearner:
     learner = make(spec, PRESETS[name](**config), normalize=True)
     for seed in range(num_updates):
@@ -99,20 +72,6 @@ def trained(name: str, spec: GroupSpec, num_updates: int = 3, **config: Any) -> 
 
 
 # --- the update against plain torch ------------------------------------------------------------------------
-
-
-def mlp(net: StackedMlp, parameters: Tensor, k: int, rows: Tensor) -> Tensor:
-    """Network k of a stack, written with torch's own functions."""
-    for i in range(len(net.shape.layers)):
-        weight, bias = (
-            parameters[k, net.shape.parts[f"{i}.{name}"].place].unflatten(
-                0, net.shape.parts[f"{i}.{name}"].shape
-            )
-            for name in ("weight", "bias")
-        )
-        rows = F.linear(rows, weight, bias)
-        rows = torch.relu(rows) if i < len(net.shape.hidden) else rows
-    return rows
 
 
 class Plain:
@@ -500,7 +459,7 @@ def test_the_temperature_of_advantages_says_how_much_the_better_ones_count(tempe
         )
         for value in (1.0, temperature)
     )
-    assert "actor" in changed(weights(one), weights(other))
+    assert "actor" in changed_parts(weights(one), weights(other))
     assert "temperature" not in one.metrics()
     assert same_state(
         one.state_dict()["temperatures"], make(one_role(2, HYBRID)).state_dict()["temperatures"]
@@ -514,12 +473,12 @@ def test_a_learning_rate_fraction_stops_everything_at_zero() -> None:
     before = weights(learner)
     learner.set_learning_rate_fraction(0.0)
     learner.update(random_batch(spec))
-    assert changed(before, weights(learner)) <= {"target_critic"}
+    assert changed_parts(before, weights(learner)) <= {"target_critic"}
     learner.set_learning_rate_fraction(0.5)
     rates = {"learning_rate": 1.5e-4, "critic_learning_rate": 5e-4, "temperature_learning_rate": 5e-4}
     assert learner.scheduled() == rates
     learner.update(random_batch(spec))
-    assert changed(before, weights(learner)) >= {"actor", "critic", "temperatures"}
+    assert changed_parts(before, weights(learner)) >= {"actor", "critic", "temperatures"}
 
 
 # --- state --------------------------------------------------------------------------------------------------
@@ -572,7 +531,7 @@ def test_a_new_run_can_start_from_the_weights_of_another() -> None:
     learner = make(spec, seed=3, normalize=True)
     own = weights(learner)
     learner.load_weights(saved, only_actor=True)
-    assert changed(own, weights(learner)) == {"actor"}
+    assert changed_parts(own, weights(learner)) == {"actor"}
     assert same_state(learner.state_dict()["normaliser"], saved["normaliser"])
     learner.load_weights(saved)
     assert all(same_state(learner.state_dict()[part], saved[part]) for part in PARTS)

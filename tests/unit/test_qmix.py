@@ -22,9 +22,10 @@ from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import RewardSharing
-from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec
-from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_action, random_batch
+from tests.unit.groups import CPU, DISCRETE, HYBRID, masked_batch, one_role, random_batch
+from tests.unit.learner_states import changed, same_state, weights
+from tests.unit.plain_networks import mlp
 
 PRESETS: dict[str, type[QmixConfig]] = {
     "qmix": QmixConfig,
@@ -56,55 +57,7 @@ def make(spec: GroupSpec, config: QmixConfig, seed: int = 0, normalize: bool = F
     )
 
 
-def masked_batch(spec: GroupSpec, batch_size: int = 24, seed: int = 0) -> Batch:
-    """Random choices are forbidden, though never the one taken, and slot 1 is absent now and then."""
-    generator = torch.Generator().manual_seed(100 + seed)
-    batch = random_batch(spec, batch_size, seed)
-    drawn = [(torch.rand(batch_size, spec.allowed_size, generator=generator) < 0.6).float() for _ in "ab"]
-    allowed = torch.maximum(drawn[0], batch.action)
-    next_allowed = torch.maximum(drawn[1], random_action(spec, batch_size, generator))
-    absent = torch.rand(batch_size, generator=generator) < 0.3
-    next_absent = torch.rand(batch_size, generator=generator) < 0.3
-    for mask in (batch.agent_mask, batch.value_mask):
-        mask[absent, 1] = 0.0
-    batch.next_agent_mask[next_absent, 1] = 0.0
-    spec.role_obs(batch.obs, 0)[absent, 1] = 0.0
-    spec.role_action(batch.action, 0)[absent, 1] = 0.0
-    spec.role_obs(batch.next_obs, 0)[next_absent, 1] = 0.0
-    return batch._replace(allowed=allowed, next_allowed=next_allowed)
-
-
-def weights(learner: QmixLearner, *names: str) -> dict[str, Tensor]:
-    """Copies of the tensors of some parts of a learner's state."""
-    state = learner.state_dict()
-    return {f"{name}.{key}": value for name in names or NETWORKS for key, value in state[name].items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def same_state(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
-
-
 # --- the update against plain torch ------------------------------------------------------------------------
-
-
-def mlp(net: StackedMlp, parameters: Tensor, k: int, rows: Tensor) -> Tensor:
-    """Network k of a stack, written with torch's own functions."""
-    for i in range(len(net.shape.layers)):
-        weight, bias = (
-            parameters[k, net.shape.parts[f"{i}.{name}"].place].unflatten(
-                0, net.shape.parts[f"{i}.{name}"].shape
-            )
-            for name in ("weight", "bias")
-        )
-        rows = F.linear(rows, weight, bias)
-        rows = torch.relu(rows) if i < len(net.shape.hidden) else rows
-    return rows
 
 
 def agents_values(learner: QmixLearner, parameters: list[Tensor], joint: Tensor) -> list[Tensor]:
