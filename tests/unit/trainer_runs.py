@@ -79,6 +79,16 @@ def assert_same(one: Any, other: Any) -> None:
         assert torch.equal(value, second[name]), name
 
 
+def assert_same_next_update(first: Any, again: Any) -> None:
+    """Two off-policy trainers that owe an update are in the same state, and are so after making it."""
+    assert_same(first.learner.state_dict(), again.learner.state_dict())
+    for trainer in (first, again):
+        trainer._debt_paid = trainer._updates_owed() + trainer._debt_paid - 1
+        assert trainer._is_ready_update()
+        trainer._update_policy()
+    assert_same(first.learner.state_dict(), again.learner.state_dict())
+
+
 class Recorder(StatsWriter):
     """Keeps every summary that the host writes."""
 
