@@ -10,9 +10,7 @@ differently the agents act on equal observations (0 to 1).
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import time
 from enum import Enum
 from functools import partial
@@ -22,6 +20,7 @@ from typing import Any
 import attrs
 import torch
 import yaml
+from result_lines import FOLDER, append, commit, read
 from torch import Tensor
 from vmas_tasks import AGENTS, Areas, dispersion, test
 
@@ -31,8 +30,7 @@ from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import share_rewards
 from mlagents_marl_plugin.core.types import RolloutBatch
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "dispersion.jsonl"
+RESULTS = FOLDER / "dispersion.jsonl"
 CPU = torch.device("cpu")
 DEFAULTS = {
     "buffer_size": 9600,
@@ -150,8 +148,7 @@ def parsed(texts: list[str]) -> dict[str, Any]:
 def table() -> str:
     """A row per setting, over its seeds."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for text in RESULTS.read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
+    for line in read(RESULTS):
         what = [f"{name}={value}" for name, value in line["settings"].items()]
         about = (
             str(line["radius"]),
@@ -195,21 +192,16 @@ def main() -> None:
         print(table())
         return
     torch.set_num_threads(1)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    made_at = commit()
     for seed in options.seeds:
         settings = parsed(options.settings)
         result = train(options, settings, seed)
         shown = {name: value.value if isinstance(value, Enum) else value for name, value in settings.items()}
-        about = {"seed": seed, "commit": commit, "settings": shown}
+        about = {"seed": seed, "commit": made_at, "settings": shown}
         about |= {
             name: getattr(options, name) for name in ("radius", "reward", "areas", "gamma", "hidden_units")
         }
-        line = json.dumps(about | result)
-        print(line, flush=True)
-        with options.output.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append(options.output, about | result)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,21 @@ benchmarks/results/dispersion_grid.jsonl; cells that it holds already are not ru
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from dispersion import ROOT, train
+from dispersion import train
+from result_lines import FOLDER, append, commit, read
 
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import Schedule
 
-RESULTS = ROOT / "benchmarks" / "results" / "dispersion_grid.jsonl"
+RESULTS = FOLDER / "dispersion_grid.jsonl"
 ROLLOUT, RADIUS, FRAMES = 65_536, 0.2, 480_000
 BATCHES = (512, 4_096, 8_192, 65_536)
 REWARDS = (RewardSharing.INDIVIDUAL, RewardSharing.GROUP_MEAN, RewardSharing.MIXED)
@@ -76,13 +75,6 @@ class Cell(NamedTuple):
 CELLS = [Cell(*cell) for cell in product(BATCHES, REWARDS, ACTORS, AREAS)]
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """What was measured so far."""
-    return (
-        [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    )
-
-
 def table(lines: list[dict[str, Any]]) -> list[str]:
     """A row per batch and reward, a column per sharing and number of areas: goals and, in brackets, diversity."""
     columns = list(product(ACTORS, AREAS))
@@ -116,20 +108,16 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="show all results, run nothing")
     options = parser.parse_args()
     if options.table:
-        print("\n".join(table(lines_of(options.output))))
+        print("\n".join(table(read(options.output))))
         return
     torch.set_num_threads(1)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    done = {(*line["cell"], line["seed"]) for line in lines_of(options.output)}
+    made_at = commit()
+    done = {(*line["cell"], line["seed"]) for line in read(options.output)}
     for seed, cell in product(options.seeds, CELLS):
         if (*cell.key, seed) in done:
             continue
-        line = {"cell": cell.key, "seed": seed, "commit": commit} | cell.run(seed)
-        print(json.dumps(line), flush=True)
-        with options.output.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line = {"cell": cell.key, "seed": seed, "commit": made_at} | cell.run(seed)
+        append(options.output, line)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,15 @@ over the last part of the training, and the goals found where the task has them.
 """
 
 import argparse
-import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from dispersion import CPU, ROOT, Player, play
+from dispersion import CPU, Player, play
 from families_table import RESULTS, newest, tables
+from result_lines import append, commit
 from torch import Tensor
 from vmas_tasks import AGENTS, LAYOUT, TASKS, Areas, Task, test
 
@@ -197,14 +196,11 @@ def main() -> None:
         print("\n".join(tables(newest(options.output))))
         return
     torch.set_num_threads(1)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    made_at = commit()
     for seed in options.seeds:
         for family in options.families:
-            result = train(options.task, family, seed, options.frames, options.looks) | {"commit": commit}
-            with options.output.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+            result = train(options.task, family, seed, options.frames, options.looks)
+            append(options.output, result | {"commit": made_at})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The tables of ``benchmarks/results/families.jsonl``: means over seeds with their intervals, best family first."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_lines import FOLDER, read
 
-RESULTS = Path(__file__).resolve().parent / "results" / "families.jsonl"
+RESULTS = FOLDER / "families.jsonl"
 RESAMPLES = 10_000
 TITLES = (
     "rank",
@@ -24,7 +24,7 @@ TITLES = (
 
 def newest(path: Path) -> list[dict[str, Any]]:
     """The last run of every task, family, seed and number of frames."""
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    lines = read(path)
     return list(
         {tuple(line[key] for key in ("task", "family", "seed", "frames")): line for line in lines}.values()
     )

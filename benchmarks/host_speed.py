@@ -100,7 +100,7 @@ def configuration(case: Case, steps: int, areas: int) -> dict[str, Any]:
 
 
 def rate(case: Case, comparison: Comparison, areas: int, folder: Path) -> float:
-    """Agent steps per second between the first and the last summary."""
+    """Agent steps per second of a trainer."""
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(configuration(case, comparison.steps, areas)))
     command = [sys.executable, str(Path(__file__)), "run", *case.options, str(path)]
@@ -108,6 +108,11 @@ def rate(case: Case, comparison: Comparison, areas: int, folder: Path) -> float:
     command += [f"--base-port={free_port()}", "--torch-device=cpu", "--force", "--seed=1"]
     if comparison.scene:
         command += ["--env-args", *comparison.scene]
+    return rate_of(command)
+
+
+def rate_of(command: list[str]) -> float:
+    """Agent steps per second of a run, between its first and its last summary."""
     run = subprocess.run(
         command,
         capture_output=True,

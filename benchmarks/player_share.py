@@ -8,19 +8,16 @@ the host's clock, from the first summary to the last). Measure on a quiet machin
 """
 
 import argparse
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
-from host_speed import ON_POLICY, ROOT, free_port
+from host_speed import ON_POLICY, ROOT, free_port, rate_of
 from player_speed import BENCHES
 
-SUMMARY = re.compile(r"Step: (\d+)\. Time Elapsed: ([\d.]+) s")
 PLAYED = re.compile(r"([0-9]+) agent-steps per CPU second")
 # Areas with 32 agents in all, or the nearest; a battle has 81 that the trainer leads.
 AREAS = {"Dispersion": 11, "SimpleSpread": 11, "Parallel": 11, "Battle": 1}
@@ -51,21 +48,12 @@ def measure(name: str, steps: int, folder: Path) -> tuple[float, float]:
     command += [f"--base-port={free_port()}", "--torch-device=cpu", "--seed=1"]
     command += [f"--num-areas={AREAS.get(name, 16)}"]
     command += ["--env-args", *options] if options else []
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    points = [(int(step), float(time)) for step, time in SUMMARY.findall(run.stdout + run.stderr)]
-    (first_step, first_time), (last_step, last_time) = points[0], points[-1]
+    whole = rate_of(command)
     log = (folder / "run" / "run_logs" / "Player-0.log").read_text(encoding="utf-8")
     found = PLAYED.search(log)
     if found is None:
         raise RuntimeError(f"the player's log has no figure:\n{log}")
-    return (last_step - first_step) / (last_time - first_time), float(found[1])
+    return whole, float(found[1])
 
 
 def main() -> None:

@@ -4,14 +4,14 @@ uv run python benchmarks/tables.py            # rewrite
 uv run python benchmarks/tables.py --check    # exit 1 if a page does not show what was measured
 """
 
-import json
 import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "tennis.jsonl"
+from result_lines import FOLDER, ROOT, read
+
+RESULTS = FOLDER / "tennis.jsonl"
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 COLUMNS = [
     ("seed", "seed"),
@@ -28,8 +28,7 @@ COLUMNS = [
 def latest() -> dict[str, list[dict]]:
     """Per configuration the newest run of each seed, by seed."""
     runs: dict[str, dict[int, dict]] = {}
-    for text in RESULTS.read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
+    for line in read(RESULTS):
         runs.setdefault(line["config"], {})[line["seed"]] = line
     return {config: [by_seed[seed] for seed in sorted(by_seed)] for config, by_seed in sorted(runs.items())}
 

@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 import yaml
+from result_lines import FOLDER, ROOT, append, commit
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "tennis.jsonl"
+RESULTS = FOLDER / "tennis.jsonl"
 SOLVED = re.compile(r"solved at episode (\d+) \(step (\d+)\)")
 EPISODE = re.compile(r"Episode (\d+)\. .*Mean of the last 100: ([-\d.]+)\..* Updates (\d+)\.")
 
@@ -110,9 +110,7 @@ def main() -> None:
     settings = yaml.safe_load(
         (ROOT / "trainer_configs" / f"{options.config}.yaml").read_text(encoding="utf-8")
     )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    made_at = commit()
     for seed in options.seeds:
         run = train(options.config, seed, options.folder)
         best = options.folder / f"{options.config}_{seed}" / "Tennis-best.onnx"
@@ -121,14 +119,11 @@ def main() -> None:
             "seed": seed,
             "areas": settings.get("env_settings", {}).get("num_areas", 1),
             "agent_steps": settings["behaviors"]["Tennis"]["max_steps"],
-            "commit": commit,
+            "commit": made_at,
             **run,
             **evaluate(best, seed),
         }
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        append(RESULTS, line)
 
 
 if __name__ == "__main__":
