@@ -1,13 +1,24 @@
 """Groups of agents with a memory that play at random: what a trainer would have kept of them."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.coma import ComaLearner
 from mlagents_marl_plugin.algorithms.mappo import MappoLearner
+from mlagents_marl_plugin.core.learnt import Network
 from mlagents_marl_plugin.core.rollout import Rollout
 from mlagents_marl_plugin.core.types import RolloutBatch
 from tests.unit.groups import CPU
+
+
+def with_large_weights(nets: Iterable[Network], seed: int) -> None:
+    """Small first weights would hide the memory."""
+    generator = torch.Generator().manual_seed(seed)
+    for net in nets:
+        for part in net.tensors().values():
+            part.copy_(torch.randn(part.shape, generator=generator) * 0.4)
 
 
 class Lanes:

@@ -14,7 +14,7 @@ from mlagents_marl_plugin.core.recurrent_shape import Cell
 from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role
-from tests.unit.remembering import Lanes
+from tests.unit.remembering import Lanes, with_large_weights
 from tests.unit.seeing import seeing_and_blind
 
 SIZE = 6
@@ -41,10 +41,7 @@ def make(
         seed=seed,
         memory=Memory(SIZE, length),
     )
-    generator = torch.Generator().manual_seed(seed + 5)
-    for net in (*learner._policy.nets, *learner.critic.learnt):  # small first weights would hide the memory
-        for part in net.tensors().values():
-            part.copy_(torch.randn(part.shape, generator=generator) * 0.4)
+    with_large_weights((*learner._policy.nets, *learner.critic.learnt), seed + 5)
     for mine, its in zip(learner.target_critic.learnt, learner.critic.learnt, strict=True):
         mine.parameters.copy_(its.parameters)
     return learner

@@ -14,7 +14,7 @@ from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from tests.unit.groups import CPU, HYBRID, one_role
-from tests.unit.remembering import Lanes
+from tests.unit.remembering import Lanes, with_large_weights
 
 SIZE = 6
 CRITICS: list[dict[str, Any]] = [
@@ -40,10 +40,7 @@ def make(
         seed=seed,
         memory=Memory(SIZE, length),
     )
-    generator = torch.Generator().manual_seed(seed + 5)
-    for net in (*learner.actor.nets, *learner.critic.nets):  # small first weights would hide the memory
-        for part in net.tensors().values():
-            part.copy_(torch.randn(part.shape, generator=generator) * 0.4)
+    with_large_weights((*learner.actor.nets, *learner.critic.nets), seed + 5)
     learner.actor.bound_std()
     return learner
 
