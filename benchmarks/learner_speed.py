@@ -118,46 +118,38 @@ def head(peers: dict[str, str], options: argparse.Namespace) -> list[str]:
     ]
 
 
-def options_of(text: str | None, agents: str, seconds: float) -> tuple[argparse.Namespace, dict[str, str]]:
-    """What tables by numbers of agents take on the command line, and the peers' Pythons by name.
+def options_of(
+    text: str | None, known: tuple[str, ...], seconds: float, agents: str = ""
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    """What these scripts take on the command line, and the peers' Pythons by name.
 
     Args:
         text: the script's description.
-        agents: which numbers of agents are measured unless told otherwise.
+        known: the peers that there are programs for.
         seconds: per turn, unless told otherwise.
+        agents: which numbers of agents are measured unless told otherwise, where that can be told.
     """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
-    parser.add_argument("--agents", type=int, action="append", help=f"default: {agents}")
+    if agents:
+        parser.add_argument("--agents", type=int, action="append", help=f"default: {agents}")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=seconds, help="per turn")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    peers = dict(text.partition("=")[::2] for text in options.peer)
-    for name, python in peers.items():
-        if name != "torchrl" or not python:
-            parser.error(f"--peer: expected torchrl=PYTHON, got {name}={python}")
-    return options, peers
-
-
-def main() -> None:
-    """See the module's text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="per turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=list(SIZES))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     peers = dict(text.partition("=")[::2] for text in options.peer)
     for name, python in peers.items():
-        if name not in ("agilerl", "torchrl") or not python:
-            parser.error(f"--peer: expected agilerl=PYTHON or torchrl=PYTHON, got {name}={python}")
+        if name not in known or not python:
+            expected = " or ".join(f"{name}=PYTHON" for name in known)
+            parser.error(f"--peer: expected {expected}, got {name}={python}")
+    return options, peers
+
+
+def main() -> None:
+    """See the module's text."""
+    options, peers = options_of(__doc__, ("agilerl", "torchrl"), seconds=1.5)
     rows = []
     for agents, batch in SIZES[options.device]:
         rates = measure(agents, batch, peers, options)

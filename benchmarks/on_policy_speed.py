@@ -1,10 +1,12 @@
-"""Frames per second of the MAPPO learner alone, beside the machine's matrix products and TorchRL.
+"""Frames per second of the MAPPO learner alone, beside the machine's matrix products, TorchRL and BenchMARL.
 
-    uv run python benchmarks/on_policy_speed.py [--peer torchrl=PYTHON] [--device cuda]
+    uv run python benchmarks/on_policy_speed.py [--peer torchrl=PYTHON] [--peer benchmarl=PYTHON] [--device cuda]
 
 A rollout of 10,240 frames (64 lanes x 160 steps; a frame is one step of one environment), values, advantages, then 3
 epochs of 10 mini-batches of 1,024 frames; separate actors and centralised critics of 2 x 128, observation 24, action 2.
-How it is measured and how the peer's environment is made: see learner_speed.py.
+How it is measured and how TorchRL's environment is made: see learner_speed.py. BenchMARL's:
+
+    python3.10 -m venv benchmarl && benchmarl/bin/pip install benchmarl==1.5.2 torch==2.14.1 torchrl==0.11.1
 
 The table is printed and written to benchmarks/results/on_policy_speed_<device>.md.
 """
@@ -21,7 +23,12 @@ from on_policy_task import BATCH, FRAMES
 
 BOUND = learner_speed.BOUND
 AGENTS = (2, 3, 8)
-PROGRAMS = {"ours": "ours_mappo.py", BOUND: "products_mappo.py", "torchrl": "torchrl_mappo.py"}
+PROGRAMS = {
+    "ours": "ours_mappo.py",
+    BOUND: "products_mappo.py",
+    "torchrl": "torchrl_mappo.py",
+    "benchmarl": "benchmarl_mappo.py",
+}
 
 
 def row(agents: int, rates: dict[str, list[float]]) -> str:
@@ -53,7 +60,9 @@ def head(peers: dict[str, str], options: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     """See the module's text."""
-    options, peers = learner_speed.options_of(__doc__, "2, 3 and 8", seconds=3.0)
+    options, peers = learner_speed.options_of(
+        __doc__, ("torchrl", "benchmarl"), seconds=3.0, agents="2, 3 and 8"
+    )
     learner_speed.PROGRAMS.update(PROGRAMS)  # its programs, its turns, but these tasks
     rows = []
     for agents in options.agents or AGENTS:

@@ -18,7 +18,7 @@ PROGRAMS = {"ours": "ours_qmix.py", learner_speed.BOUND: "products_qmix.py", "to
 
 def main() -> None:
     """See the module's text."""
-    options, peers = learner_speed.options_of(__doc__, "2, 8 and 32", seconds=1.5)
+    options, peers = learner_speed.options_of(__doc__, ("torchrl",), seconds=1.5, agents="2, 8 and 32")
     learner_speed.PROGRAMS.update(PROGRAMS)  # its programs, its turns, but this task
     rows = []
     for agents in options.agents or AGENTS:
