@@ -2,26 +2,24 @@
 
     python benchmarks/player_speed.py [SCENE ...] [--areas 32] [--steps 1000] [--repeats 3]
 
-The other side is mlagents' own UnityEnvironment in this process, which sends random actions. The figure is
-what the player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
-For scenarios of VMAS it also says what a step takes beside VMAS's own work (random actions, area by area begun anew).
+The other side is a trainer in this process that only acknowledges, with random actions drawn beforehand. The figure
+is what the player itself counted (``time.process_time`` since the first reset) and wrote at the end of its log.
+For scenarios of VMAS it also says what a message takes beside VMAS's own work, timed in the same process.
 Measure on a quiet machine: a busy one makes every step cost more, since caches are cold.
 """
 
 import argparse
 import re
-import socket
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-from mlagents_envs.environment import UnityEnvironment
-from vmas_tasks import AGENTS, TASKS, Areas
+from acknowledging import Acknowledging
 
-from mlagents_marl_plugin.player.launchers import install
-
+AGENTS = 3  # of an area of VMAS's scenarios here
 # Each line of the table: the scene, its options, and the rate to reach (None: no figure was set).
 BENCHES: dict[str, tuple[str, list[str], int | None]] = {
     "Tennis": ("Tennis", [], 30_000),
@@ -33,52 +31,28 @@ BENCHES: dict[str, tuple[str, list[str], int | None]] = {
 }
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Measured(NamedTuple):
+    """What a player said at its end."""
+
+    rate: float  # agent-steps per CPU second
+    vmas: float | None  # milliseconds that VMAS itself took per step, where it makes the scene
 
 
-# The same scenarios driven directly.
-DIRECT = {"Dispersion": TASKS["dispersion_0.05"], "SimpleSpread": TASKS["simple_spread"]}
-
-
-def direct(name: str, areas: int, steps: int) -> float:
-    """CPU milliseconds of a step of VMAS itself."""
-    torch.set_num_threads(1)
-    driven = Areas(areas, 0, DIRECT[name])
-    actions = torch.rand(steps, areas, AGENTS, 2) * 2 - 1
-    begin = time.process_time()
-    for action in actions:
-        driven.step(action)
-    return (time.process_time() - begin) / steps * 1000
-
-
-def measure(folder: Path, scene: str, options: list[str], areas: int, steps: int) -> float:
-    """Agent-steps per CPU second of one player, started anew."""
-    environment = UnityEnvironment(
-        str(folder / scene),
-        base_port=free_port(),
-        num_areas=areas,
-        log_folder=str(folder),
-        timeout_wait=60,
-        additional_args=options,
-    )
+def measure(folder: Path, scene: str, options: list[str], areas: int, steps: int) -> Measured:
+    """One player, started anew."""
+    trainer = Acknowledging(areas, steps)
+    command = [sys.executable, str(Path(__file__).with_name("timed_player.py")), scene, *options]
+    command += ["--mlagents-port", str(trainer.port), "-logFile", str(folder / "player.log")]
     try:
-        environment.reset()
-        for _ in range(steps):
-            for behavior, spec in environment.behavior_specs.items():
-                decisions, _ = environment.get_steps(behavior)
-                environment.set_actions(behavior, spec.action_spec.random_action(len(decisions)))
-            environment.step()
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     finally:
-        environment.close()
-    log = (folder / "Player-0.log").read_text(encoding="utf-8")
-    found = re.search(r"([0-9]+) agent-steps per CPU second", log)
-    if found is None:
+        trainer.stop()
+    log = (folder / "player.log").read_text(encoding="utf-8")
+    rate = re.search(r"([0-9]+) agent-steps per CPU second", log)
+    if rate is None:
         raise RuntimeError(f"the player's log has no figure:\n{log}")
-    return float(found.group(1))
+    vmas = re.search(r"^VMAS (\S+) ms$", said, re.MULTILINE)
+    return Measured(float(rate[1]), float(vmas[1]) if vmas else None)
 
 
 def main() -> None:
@@ -95,28 +69,29 @@ def main() -> None:
     if unknown:
         parser.error(f"expected scenes of {', '.join(BENCHES)}, got {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as folder:
-        install(Path(folder))
         for name in arguments.scenes or BENCHES:
             scene, options, target = BENCHES[name]
-            rates = [
+            measured = [
                 measure(Path(folder), scene, options, arguments.areas, arguments.steps)
                 for _ in range(arguments.repeats)
             ]
-            listed = ", ".join(f"{rate:,.0f}" for rate in rates)
+            listed = ", ".join(f"{one.rate:,.0f}" for one in measured)
             aim = f"; target {target:,}" if target else ""
             print(
-                f"{name}, {arguments.areas} areas, {arguments.steps} steps: {statistics.median(rates):,.0f} "
+                f"{name}, {arguments.areas} areas, {arguments.steps} steps: "
+                f"{statistics.median(one.rate for one in measured):,.0f} "
                 f"agent-steps per CPU second of the player (runs: {listed}{aim})",
                 flush=True,
             )
-            if name in DIRECT:
-                alone = direct(name, arguments.areas, arguments.steps)
-                message = arguments.areas * AGENTS / statistics.median(rates) * 1000
-                print(
-                    f"  {message:.2f} ms a message of {arguments.areas * AGENTS} agents, {alone:.2f} of them VMAS's: "
-                    f"the player adds {message - alone:.2f}",
-                    flush=True,
-                )
+            if scene == "Vmas":
+                tell_what_is_added(arguments.areas * AGENTS, measured)
+
+
+def tell_what_is_added(agents: int, measured: list[Measured]) -> None:
+    """What a message takes beside VMAS's own step, run by run."""
+    parts = [(agents / one.rate * 1000, one.vmas) for one in measured if one.vmas is not None]
+    listed = ", ".join(f"{whole - vmas:.2f} ({whole:.2f} less VMAS's {vmas:.2f})" for whole, vmas in parts)
+    print(f"  milliseconds that the player adds to a message of {agents} agents: {listed}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ What is sent rarely is built with the protobuf library; agent infos, thousands a
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 from mlagents_envs.communicator_objects.unity_message_pb2 import UnityMessageProto
@@ -13,6 +12,7 @@ from mlagents_envs.communicator_objects.unity_output_pb2 import UnityOutputProto
 from mlagents_envs.communicator_objects.unity_rl_input_pb2 import UnityRLInputProto
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.action_decoder import ActionDecoder
 from mlagents_marl_plugin.player.row_encoder import length_delimited
 from mlagents_marl_plugin.player.scene import Actions, Behavior
 
@@ -69,7 +69,9 @@ def tick(infos: Mapping[str, bytes], side_channel: bytes, introduced: bytes = b"
     return bare(OK) + length_delimited(2, length_delimited(1, b"".join(parts)) + introduced)
 
 
-def read_actions(rl_input: UnityRLInputProto, behavior: Behavior, seat: NDArray[np.int64]) -> Actions:
+def read_actions(
+    rl_input: UnityRLInputProto, behavior: Behavior, decode: ActionDecoder, seat: NDArray[np.int64]
+) -> Actions:
     """The actions for the rows of ``behavior`` that asked for a decision, which sit on ``seat``.
 
     All zero where the trainer sent none for the whole behaviour: an agent that hears nothing does nothing.
@@ -80,15 +82,11 @@ def read_actions(rl_input: UnityRLInputProto, behavior: Behavior, seat: NDArray[
     n, num_continuous, num_branches = len(seat), behavior.actions.continuous, len(behavior.actions.branches)
     if behavior.id not in rl_input.agent_actions:
         return Actions(seat, np.zeros((n, num_continuous), np.float32), np.zeros((n, num_branches), np.int64))
-    received = rl_input.agent_actions[behavior.id].value
-    # Reading a repeated field costs even when it is empty, hence the conditions.
-    values = chain.from_iterable(a.continuous_actions for a in received) if num_continuous else ()
-    choices = chain.from_iterable(a.discrete_actions for a in received) if num_branches else ()
-    continuous, discrete = np.fromiter(values, np.float32), np.fromiter(choices, np.int64)
-    if len(received) != n or (continuous.size, discrete.size) != (n * num_continuous, n * num_branches):
+    received, continuous, discrete = decode(rl_input.agent_actions[behavior.id])
+    if received != n or (continuous.size, discrete.size) != (n * num_continuous, n * num_branches):
         raise MessageError(
             f"actions of {behavior.id}: expected {n} agents with {num_continuous} continuous and "
-            f"{num_branches} discrete values each, got {len(received)} agents with {continuous.size} and "
+            f"{num_branches} discrete values each, got {received} agents with {continuous.size} and "
             f"{discrete.size} in all; "
             "answer every agent of the last decision steps, in their order"
         )

@@ -14,6 +14,7 @@ from mlagents_envs.communicator_objects.unity_rl_input_pb2 import UnityRLInputPr
 from numpy.typing import NDArray
 
 from mlagents_marl_plugin.player import messages
+from mlagents_marl_plugin.player.action_decoder import ActionDecoder
 from mlagents_marl_plugin.player.agent_ids import AgentIds
 from mlagents_marl_plugin.player.event_log import EventLog
 from mlagents_marl_plugin.player.faults import Faults
@@ -125,6 +126,7 @@ class Session:
         self._encode: dict[str, Encode] = {
             name: row_encoder(behavior) for name, behavior in self._behavior.items()
         }
+        self._decode = {name: ActionDecoder(behavior.actions) for name, behavior in self._behavior.items()}
         self._num_areas = num_areas
         self._introduced: set[str] = set()
         self._asked: dict[str, NDArray[np.int64]] = {}
@@ -170,7 +172,7 @@ class Session:
 
     def _step(self, rl_input: UnityRLInputProto) -> Frame:
         actions: dict[str, Actions] = {
-            name: messages.read_actions(rl_input, self._behavior[name], seat)
+            name: messages.read_actions(rl_input, self._behavior[name], self._decode[name], seat)
             for name, seat in self._asked.items()
         }
         self._speed.count(sum(map(len, self._asked.values())))

@@ -6,11 +6,13 @@ from mlagents_envs.environment import UnityEnvironment
 from mlagents_envs.rpc_utils import behavior_spec_from_proto
 
 from mlagents_marl_plugin.player import messages
+from mlagents_marl_plugin.player.action_decoder import ActionDecoder
 from mlagents_marl_plugin.player.row_encoder import RowEncoder
 from mlagents_marl_plugin.player.scene import ActionSpec, Behavior, Rows, SensorSpec
 
 BEHAVIOR = Behavior("Walker", (SensorSpec("VectorSensor_size4", (4,), (1,)),), ActionSpec(2, (3, 5)), team=1)
 SEATS = np.array([4, 2, 9])
+DECODE = ActionDecoder(BEHAVIOR.actions)
 
 
 def rl_input(agents, continuous=(0.5, -1.0), discrete=(2, 4)):
@@ -53,14 +55,14 @@ def test_a_header_alone_asks_for_the_first_command():
 
 
 def test_actions_are_read_in_the_order_of_the_seats_that_asked():
-    actions = messages.read_actions(rl_input(3), BEHAVIOR, SEATS)
+    actions = messages.read_actions(rl_input(3), BEHAVIOR, DECODE, SEATS)
     np.testing.assert_array_equal(actions.seat, SEATS)
     np.testing.assert_array_equal(actions.continuous, [[0.5, -1.0], [1.5, 0.0], [2.5, 1.0]])
     np.testing.assert_array_equal(actions.discrete, [[2, 4]] * 3)
 
 
 def test_a_behaviour_that_the_trainer_leaves_out_does_nothing():
-    actions = messages.read_actions(UnityRLInputProto(), BEHAVIOR, SEATS)
+    actions = messages.read_actions(UnityRLInputProto(), BEHAVIOR, DECODE, SEATS)
     np.testing.assert_array_equal(actions.continuous, np.zeros((3, 2)))
     np.testing.assert_array_equal(actions.discrete, np.zeros((3, 2)))
 
@@ -72,4 +74,4 @@ def test_actions_that_do_not_fit_are_refused(given):
     with pytest.raises(
         messages.MessageError, match=r"actions of Walker\?team=1: expected 3 agents .* in their order"
     ):
-        messages.read_actions(given, BEHAVIOR, SEATS)
+        messages.read_actions(given, BEHAVIOR, DECODE, SEATS)
