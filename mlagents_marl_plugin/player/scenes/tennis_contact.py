@@ -33,7 +33,7 @@ def sweep_against_box(start: Floats, motion: Floats, half: Floats, radius: float
     Args:
         start: [2, K] ball centre relative to the box centre, along the box's axes.
         motion: [2, K] displacement of the ball relative to the box during the step.
-        half: [2, 1] half the box's size.
+        half: half the box's size, [2, 1] of one box or [2, K].
         radius: the ball's, one for all or [K].
     """
     speed = motion + _TINY

@@ -20,6 +20,10 @@ _RACKET_HALF = court.RACKET_HALF_SIZE[:, None]
 _NET_HALF = court.NET_HALF_SIZE[:, None]
 _NET_CENTRE = np.array([[0.0], [court.NET_CENTRE_Y]])
 _MIRROR = court.MIRROR[:, None]
+# Half the size of rackets A and B and the net, [2 (along its axes), 3].
+_BOX_HALVES = np.concatenate([_RACKET_HALF, _RACKET_HALF, _NET_HALF], 1)
+# From world to canonical, [2 (x, y), 2 (A, B), 1].
+_TO_CANONICAL = np.stack([_MIRROR, np.ones_like(_MIRROR)])
 
 
 class Contacts(NamedTuple):
@@ -57,6 +61,7 @@ class VersusPhysics:
         self.contacts: list[Contacts] = []
         self._normal = np.zeros((2, 2, num_areas))
         self._face = np.zeros((2, 2, num_areas))
+        self._extent = np.zeros((2, 2, num_areas))  # of a racket along x and y, from its centre
         self._limit = np.zeros((2, 2, num_areas))  # lowest canonical x and y of a racket's centre
         self._touching = np.zeros((_NUM_BODIES, num_areas), dtype=bool)
         self.turn(np.arange(num_areas), np.zeros((2, num_areas)))
@@ -67,6 +72,7 @@ class VersusPhysics:
         self._normal[:, :, areas], self._face[:, :, areas] = normal, face
         thickness, length = court.RACKET_HALF_SIZE
         extent = thickness * np.abs(normal) + length * np.abs(face)
+        self._extent[:, :, areas] = extent
         self._limit[:, :, areas] = extent + np.array([-court.WALL_INNER, court.FLOOR_TOP])[:, None, None]
 
     def racket_corners(self, agent: int, area: int) -> Floats:
@@ -133,18 +139,13 @@ class VersusPhysics:
         sum_, difference = ball + ball_before, np.abs(ball - ball_before)
         to_net = np.abs(sum_ - 2.0 * _NET_CENTRE) - difference
         near |= (to_net <= 2.0 * (_NET_HALF + radius)).all(axis=0)
-        start = self._from_rackets(ball_before, racket_before)
-        end = self._from_rackets(ball, self.racket)
-        to_racket = np.abs(start + end) - np.abs(end - start)
-        near |= (to_racket <= 2.0 * (_RACKET_HALF[:, None] + radius)).all(axis=0).any(axis=0)
-        return near
-
-    def _from_rackets(self, ball: Floats, racket: Floats) -> Floats:
-        """The ball's place along each racket's normal and face, [2, 2 (A, B), areas]."""
-        x, y = _MIRROR * ball[_X] - racket[_X], ball[_Y] - racket[_Y]
-        return np.stack(
-            [self._normal[_X] * x + self._normal[_Y] * y, self._face[_X] * x + self._face[_Y] * y]
+        start, end = (
+            _TO_CANONICAL * ball_before[:, None] - racket_before,
+            _TO_CANONICAL * ball[:, None] - self.racket,
         )
+        to_racket = np.abs(start + end) - np.abs(end - start)
+        near |= (to_racket <= 2.0 * (self._extent + radius)).all(axis=0).any(axis=0)
+        return near
 
     def _collide(self, areas: Ints, ball_before: Floats, racket_before: Floats) -> None:
         """Play the step of some areas again, from contact to contact; their bodies have moved freely so far."""
@@ -247,26 +248,24 @@ class _Near:
             approach: [5, K] relative velocity along the normal, negative.
         """
         n = self._radius.size
-        motion = self.ball_velocity * self._seconds
         time, depth = np.full((_NUM_BODIES, n), NEVER), np.zeros((_NUM_BODIES, n))
         approach, normal = np.zeros((_NUM_BODIES, n)), np.zeros((_NUM_BODIES, 2, n))
 
         start, velocity = self._from_rackets()
+        boxes = [RACKET_A, RACKET_B, NET]
+        velocity = np.concatenate([velocity, self.ball_velocity[:, None]], 1)  # [2, 3, K]
         swept = sweep_against_box(
-            start.reshape(2, -1),
+            np.concatenate([start, (self.ball - _NET_CENTRE)[:, None]], 1).reshape(2, -1),
             (velocity * self._seconds).reshape(2, -1),
-            _RACKET_HALF,
-            np.tile(self._radius, 2),
+            np.repeat(_BOX_HALVES, n, axis=1),
+            np.tile(self._radius, len(boxes)),
         )
-        time[:2], depth[:2] = swept.time.reshape(2, n), swept.depth.reshape(2, n)
-        local = swept.normal.reshape(2, 2, n)
-        approach[:2] = (velocity * local).sum(axis=0)
-        normal[:2, _X] = _MIRROR * (self._normal[_X] * local[0] + self._face[_X] * local[1])
-        normal[:2, _Y] = self._normal[_Y] * local[0] + self._face[_Y] * local[1]
-
-        sweep = sweep_against_box(self.ball - _NET_CENTRE, motion, _NET_HALF, self._radius)
-        time[NET], depth[NET], normal[NET] = sweep.time, sweep.depth, sweep.normal
-        approach[NET] = (self.ball_velocity * sweep.normal).sum(axis=0)
+        local = swept.normal.reshape(2, len(boxes), n)
+        time[boxes], depth[boxes] = swept.time.reshape(-1, n), swept.depth.reshape(-1, n)
+        approach[boxes] = (velocity * local).sum(axis=0)
+        racket, normal[NET] = local[:, :2], local[:, 2]
+        normal[:2, _X] = _MIRROR * (self._normal[_X] * racket[0] + self._face[_X] * racket[1])
+        normal[:2, _Y] = self._normal[_Y] * racket[0] + self._face[_Y] * racket[1]
 
         side = np.where(self.ball_velocity[_X] < 0.0, -1.0, 1.0)
         normal[WALL, _X], normal[FLOOR, _Y] = -side, 1.0
