@@ -47,19 +47,20 @@ class Player:
     def __init__(self, learner: MappoLearner, num_areas: int, seed: int) -> None:
         self.actor = learner.actor
         self.slot = torch.arange(AGENTS).repeat(num_areas)
-        self.no_choices = torch.ones(num_areas * AGENTS, 0)
+        choices = learner.spec.roles[0].action.num_choices
+        self.all_choices = torch.ones(num_areas * AGENTS, choices)
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [A, N, 2] and their log-probabilities [A, N]."""
+        """Actions [A, N, size] and their log-probabilities [A, N]."""
         rows = obs.view(len(self.slot), -1)
-        action, log_prob = self.actor.sample_rows(rows, self.no_choices, self.slot, self.generator)
+        action, log_prob = self.actor.sample_rows(rows, self.all_choices, self.slot, self.generator)
         return action.view(len(obs), AGENTS, -1), log_prob.view(len(obs), AGENTS)
 
     def greedy(self, obs: Tensor) -> Tensor:
-        """Means [A, N, 2]."""
+        """Actions [A, N, size] without exploration."""
         rows = obs.view(len(self.slot), -1)
-        return self.actor.mode_rows(rows, self.no_choices, self.slot).view(len(obs), AGENTS, -1)
+        return self.actor.mode_rows(rows, self.all_choices, self.slot).view(len(obs), AGENTS, -1)
 
 
 def play(areas: Areas, player: Player, num_steps: int, config: MappoConfig) -> RolloutBatch:
@@ -86,7 +87,7 @@ def play(areas: Areas, player: Player, num_steps: int, config: MappoConfig) -> R
         obs=torch.cat([obs, areas.obs, *ends]),
         agent_mask=torch.ones(num_rows + num_areas + num_ends, AGENTS),
         action=action,
-        allowed=torch.ones(num_rows, 0),
+        allowed=torch.ones(num_rows, areas.spec.allowed_size),
         log_prob=log_prob,
         acted=everybody,
         value_mask=everybody,

@@ -1,12 +1,13 @@
 """Every family on cooperative tasks of VMAS: three agents share out three goals, or cover three landmarks.
 
-    uv run python benchmarks/families.py --task dispersion_0.2 --families maddpg qmix --seeds 1 2 3 4 5
+    uv run python benchmarks/families.py --task dispersion_0.2_discrete --families maddpg qmix --seeds 1 2 3 4 5
     uv run python benchmarks/families.py --table            # means, intervals and a ranking of all runs
 
-Without ML-Agents, the same number of frames for everybody; one reward for all. Actions are continuous; QMIX, VDN, IQL
-and COMA choose among three values of each. One JSON line per run is appended to benchmarks/results/families.jsonl: the
-return of 1,000 episodes of the greedy policy (the agents' mean reward, summed over an episode), of the exploring one
-over the last part of the training, and the goals found where the task has them.
+Without ML-Agents, the same number of frames for everybody; one reward for all. On tasks named discrete all families
+choose among nine actions; on the others QMIX, VDN, IQL and COMA choose among three values of each number. One JSON line
+per run is appended to benchmarks/results/families.jsonl: the return of 1,000 episodes of the greedy policy (the agents'
+mean reward, summed over an episode), of the exploring one over the last part of the training, and the goals found where
+the task has them.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from dispersion import CPU, Player, play
 from families_table import RESULTS, newest, tables
 from result_lines import append, commit
 from torch import Tensor
-from vmas_tasks import AGENTS, LAYOUT, TASKS, Areas, Task, test
+from vmas_tasks import AGENTS, TASKS, Areas, Task, test
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core import actions
@@ -71,22 +72,23 @@ class ExploringPlayer:
         self.actor = learner.actor
         self.slot = torch.arange(AGENTS).repeat(num_areas)
         self.member = torch.arange(num_areas * AGENTS)
-        self.no_choices = torch.ones(num_areas * AGENTS, 0)
-        self.explorer = learner.config.make_explorer(LAYOUT, torch.Generator().manual_seed(seed))
+        self.layout = learner.spec.roles[0].action
+        self.all_choices = torch.ones(num_areas * AGENTS, self.layout.num_choices)
+        self.explorer = learner.config.make_explorer(self.layout, torch.Generator().manual_seed(seed))
         self.step = step
 
     @torch.no_grad()
     def draw(self, obs: Tensor) -> tuple[Tensor, None]:
         """Actions [A, N, 2]."""
         raw = self.actor.forward_rows(obs.view(len(self.slot), -1), self.slot)
-        explored = self.explorer.act(raw, self.no_choices, self.member, self.step())
+        explored = self.explorer.act(raw, self.all_choices, self.member, self.step())
         return explored.view(len(obs), AGENTS, -1), None
 
     @torch.no_grad()
     def greedy(self, obs: Tensor) -> Tensor:
         """Actions [A, N, 2] without exploration."""
         raw = self.actor.forward_rows(obs.view(len(self.slot), -1), self.slot)
-        return actions.mode(LAYOUT, raw, self.no_choices).view(len(obs), AGENTS, -1)
+        return actions.mode(self.layout, raw, self.all_choices).view(len(obs), AGENTS, -1)
 
 
 class ReplayRun:
@@ -98,6 +100,7 @@ class ReplayRun:
         self.learner = learner
         self.areas = Areas(AREAS, seed, task)
         self.replay = Replay(task.spec, learner.config.buffer_size, CPU, torch.Generator().manual_seed(seed))
+        self.permitted = torch.ones(task.spec.allowed_size)
         self.frames = 0
         self.player = self.new_player(AREAS, seed)
         self.rows = self._append(self.areas.obs)
@@ -108,7 +111,7 @@ class ReplayRun:
         return Player(self.learner, num_areas, seed)
 
     def _append(self, obs: Tensor) -> Tensor:
-        first = self.replay.append(obs, torch.ones(len(obs), AGENTS), torch.ones(len(obs), 0))
+        first = self.replay.append(obs, torch.ones(len(obs), AGENTS), self.permitted.expand(len(obs), -1))
         return first + torch.arange(len(obs))
 
     def go_on(self, progress: float) -> None:
@@ -152,7 +155,8 @@ def train(name: str, family: str, seed: int, frames: int, looks: int) -> dict[st
     """One run."""
     task, algorithm = TASKS[name], ALGORITHMS[family]
     sizes = {"hidden_units": HIDDEN_UNITS, "num_layers": 2, "normalize": False}
-    config = algorithm.config(**SETTINGS[family])
+    settings = {"discretise": 0} if task.discrete and "discretise" in SETTINGS[family] else {}
+    config = algorithm.config(**SETTINGS[family] | settings)
     learner = algorithm.learner(task.spec, config, **sizes, discount=DISCOUNT, device=CPU, seed=seed)
     run = (ReplayRun if algorithm.data_regime == "off_policy" else RolloutRun)(learner, seed, task)
     begin, done, looked = time.process_time(), 0, 0
@@ -182,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--task", choices=list(TASKS), default="dispersion_0.2")
+    parser.add_argument("--task", choices=list(TASKS), default="dispersion_0.2_discrete")
     parser.add_argument("--families", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--frames", type=int, default=FRAMES)

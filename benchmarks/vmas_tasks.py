@@ -11,7 +11,7 @@ from mlagents_marl_plugin.player.scenes.vmas_options import VmasOptions
 from mlagents_marl_plugin.player.scenes.vmas_scene import make_env
 
 AGENTS, MAX_STEPS, TEST_EPISODES, TEST_SEED = 3, 100, 1000, 10_000
-LAYOUT = ActionLayout(2)
+CHOICES = 9  # of an agent where VMAS's actions are discrete: back, none or forth on each axis
 
 
 class Task(NamedTuple):
@@ -22,6 +22,7 @@ class Task(NamedTuple):
         obs_size: numbers that an agent observes.
         options: of the scenario.
         strength: factor on the rewards that are learnt from; returns are told without it.
+        discrete: whether agents choose one of `CHOICES`, as VMAS and BenchMARL have it, or say two numbers.
         found: places of a joint observation that are 1 for each goal that was found.
     """
 
@@ -29,12 +30,18 @@ class Task(NamedTuple):
     obs_size: int
     options: Mapping[str, Any] = {}
     strength: float = 1.0
+    discrete: bool = False
     found: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> ActionLayout:
+        """What an agent can do."""
+        return ActionLayout(0, (CHOICES,)) if self.discrete else ActionLayout(2)
 
     @property
     def spec(self) -> GroupSpec:
         """Its group."""
-        return GroupSpec((RoleSpec("Agent", AGENTS, ((self.obs_size,),), LAYOUT),))
+        return GroupSpec((RoleSpec("Agent", AGENTS, ((self.obs_size,),), self.layout),))
 
 
 def dispersion(radius: float, shared_reward: bool) -> Task:
@@ -43,11 +50,12 @@ def dispersion(radius: float, shared_reward: bool) -> Task:
     return Task("dispersion", 4 + 3 * AGENTS, options, found=(6, 9, 12))
 
 
-TASKS = {
+_CONTINUOUS = {
     "dispersion_0.2": dispersion(0.2, True),
     "dispersion_0.05": dispersion(0.05, True),
     "simple_spread": Task("simple_spread", 4 + 2 * AGENTS + 2 * (AGENTS - 1), strength=0.1),
 }
+TASKS = _CONTINUOUS | {f"{name}_discrete": task._replace(discrete=True) for name, task in _CONTINUOUS.items()}
 
 
 class Areas:
@@ -59,16 +67,25 @@ class Areas:
     """
 
     def __init__(self, num_areas: int, seed: int, task: Task) -> None:
-        options = VmasOptions(task.scenario, MAX_STEPS, scenario_options={"n_agents": AGENTS, **task.options})
+        kind = "discrete" if task.discrete else "continuous"
+        options = VmasOptions(
+            task.scenario, MAX_STEPS, kind, scenario_options={"n_agents": AGENTS, **task.options}
+        )
         self.env = make_env(num_areas, seed, options)
+        self.spec, self._is_discrete = task.spec, task.discrete
         self.obs = torch.cat(self.env.reset(), 1)
         self.strength = task.strength
         self.finished: list[Tensor] = []
         self._so_far = torch.zeros(num_areas)
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step with actions [A, N, 2]: rewards [A, N], who terminated and who ended [A], last observations."""
-        seen, rewards, terminated, truncated, _ = self.env.step(list(action.clamp(-1.0, 1.0).unbind(1)))
+        """One step: rewards [A, N], who terminated and who ended [A], last observations.
+
+        Args:
+            action: [A, N, 2], or one of `CHOICES` as a one-hot vector [A, N, 9].
+        """
+        given = action.argmax(2, keepdim=True) if self._is_discrete else action.clamp(-1.0, 1.0)
+        seen, rewards, terminated, truncated, _ = self.env.step(list(given.unbind(1)))
         self.obs = final = torch.cat(seen, 1)
         ended = terminated | truncated
         reward = torch.stack(rewards, 1)
