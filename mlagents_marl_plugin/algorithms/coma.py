@@ -36,6 +36,7 @@ from mlagents_marl_plugin.core.on_policy_diagnostics import (
     policy_metrics,
     value_metrics,
 )
+from mlagents_marl_plugin.core.on_policy_samples import split_size
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.rollout_values import RolloutValues
 from mlagents_marl_plugin.core.saved_learner import SavedLearner
@@ -229,7 +230,8 @@ class ComaLearner(SavedLearner):
     def _update_critics(self, played: CriticBatch, lived: Lived | None) -> None:
         """Minimise the mean of ``loss(Q_i(s, u_1..u_N) - return_i)`` in mini-batches."""
         in_turn = None if self.critic.memory is None else lived
-        batches = CriticBatches(played, in_turn, self.config.batch_size, self._state.generator)
+        split = split_size(self.config.batch_size, self.config.buffer_size)
+        batches = CriticBatches(played, in_turn, split, self._state.generator)
         for _ in range(self.config.num_epoch):
             for batch in batches.epoch():
                 self._critic_step(batch)

@@ -12,6 +12,7 @@ from mlagents_marl_plugin.core.mini_batches import (
     played_sequences,
     remembered,
 )
+from mlagents_marl_plugin.core.on_policy_samples import mini_batch_stops
 from mlagents_marl_plugin.core.sequences import Memory, Packed, Pieces, Recurrence
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
@@ -64,18 +65,18 @@ class CriticBatches:
     """Mini-batches of a rollout's rows; of sequences, where critics remember."""
 
     def __init__(
-        self, played: CriticBatch, lived: Lived | None, batch_size: int, generator: torch.Generator
+        self, played: CriticBatch, lived: Lived | None, split_size: int, generator: torch.Generator
     ) -> None:
         """
         Args:
             played: everything.
             lived: the sequences for critics that remember; None: they do not.
-            batch_size: agent steps per mini-batch.
+            split_size: agent steps per mini-batch, 0 = all.
             generator: on the samples' device, for the order.
         """
         num_rows, num_slots = played.target.shape
         self._played = played
-        self._number = min(num_rows, max(1, round(num_rows * num_slots / batch_size)))
+        self._number = len(mini_batch_stops(num_rows, num_rows * num_slots, split_size))
         self._generator = generator
         self._sequences: SequenceBatches | None = None
         if lived is not None:
@@ -83,7 +84,7 @@ class CriticBatches:
             stops = (width, width + num_slots, width + 2 * num_slots)
             self._columns = _Columns(slice(width), slice(*stops[:2]), slice(*stops[1:]))
             samples = torch.cat(played[:3], 1)
-            self._sequences = SequenceBatches(samples, self._columns, *lived, batch_size, 0, generator)
+            self._sequences = SequenceBatches(samples, self._columns, *lived, split_size, 0, generator)
 
     def epoch(self) -> Iterator[CriticBatch]:
         """Every row once."""

@@ -53,6 +53,7 @@ from mlagents_marl_plugin.core.on_policy_samples import (
     GradientSum,
     SampleColumns,
     normalised_advantage,
+    split_size,
 )
 from mlagents_marl_plugin.core.optimiser import StackedAdam
 from mlagents_marl_plugin.core.policy_losses import (
@@ -238,7 +239,8 @@ class MappoLearner(SavedLearner):
         joint = self._input.observations(batch.obs, batch.agent_mask)
         said, of_critic = self._rollout_values(batch, joint)
         samples = self._samples(batch, joint, said)
-        rest = (config.batch_size, config.micro_batch_size, self._state.generator)
+        split = split_size(config.batch_size, config.buffer_size)
+        rest = (split, config.micro_batch_size, self._state.generator)
         if self.memory is None:
             return RowBatches(samples, self.spec.num_slots, *rest)
         pieces = played_sequences(batch, self.memory.sequence_length, config.burn_in)

@@ -27,19 +27,19 @@ class RowBatches:
         self,
         samples: Tensor,
         num_slots: int,
-        batch_size: int,
+        split_size: int,
         micro_batch_size: int,
         generator: torch.Generator,
     ) -> None:
         """
         Args:
             samples: [R, columns].
-            batch_size: agent steps per mini-batch.
+            split_size: agent steps per mini-batch, 0 = all.
             micro_batch_size: agent steps computed at once, 0 = all.
             generator: on the samples' device, for the order.
         """
         self._samples = samples
-        self._stops = mini_batch_stops(len(samples), len(samples) * num_slots, batch_size)
+        self._stops = mini_batch_stops(len(samples), len(samples) * num_slots, split_size)
         self._num_slots = num_slots
         self._micro_batch_size = micro_batch_size
         self._generator = generator
@@ -113,7 +113,7 @@ class SequenceBatches:
         columns: MaskColumns,
         remembered: Remembered,
         pieces: Pieces,
-        batch_size: int,
+        split_size: int,
         micro_batch_size: int,
         generator: torch.Generator,
     ) -> None:
@@ -121,7 +121,7 @@ class SequenceBatches:
         Args:
             samples: [R, columns].
             pieces: the sequences.
-            batch_size, micro_batch_size, generator: see `RowBatches`.
+            split_size, micro_batch_size, generator: see `RowBatches`.
         """
         self._samples = samples
         self._columns = columns
@@ -129,7 +129,7 @@ class SequenceBatches:
         self._pieces = pieces
         self._generator = generator
         num_agent_steps = len(samples) * remembered.of_actor.shape[1]
-        self._stops = mini_batch_stops(len(pieces), num_agent_steps, batch_size)
+        self._stops = mini_batch_stops(len(pieces), num_agent_steps, split_size)
         self._at_once = len(pieces)
         if micro_batch_size:
             self._at_once = max(1, micro_batch_size * len(pieces) // num_agent_steps)

@@ -56,11 +56,19 @@ def normalised_advantage(advantage: Tensor, mask: Tensor, kind: AdvantageNormali
     return centred.div_(std + 1e-8).mul_(mask)
 
 
-def mini_batch_stops(num_parts: int, num_agent_steps: int, batch_size: int) -> list[int]:
-    """Where mini-batches of rows, or of sequences, end: as many as ``batch_size`` agent steps ask for, with equally
-    many parts but for one.
+def split_size(batch_size: int, buffer_size: int) -> int:
+    """Agent steps per mini-batch; 0, no split, if ``batch_size`` takes all of ``buffer_size``.
+
+    Trajectories arrive together, so that a rollout may be half as large again as it was to be.
     """
-    number = min(num_parts, max(1, round(num_agent_steps / batch_size)))
+    return batch_size if batch_size < buffer_size else 0
+
+
+def mini_batch_stops(num_parts: int, num_agent_steps: int, split_size: int) -> list[int]:
+    """Where mini-batches of rows, or of sequences, end: as many as ``split_size`` agent steps ask for, with equally
+    many parts but for one; one if it is 0.
+    """
+    number = min(num_parts, max(1, round(num_agent_steps / split_size))) if split_size else 1
     return [num_parts * (i + 1) // number for i in range(number)]
 
 

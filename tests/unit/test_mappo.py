@@ -445,6 +445,16 @@ def test_mini_batches_see_every_row_once_per_epoch() -> None:
     assert seen[0] != seen[5]
 
 
+def test_a_rollout_that_is_longer_than_planned_is_not_split() -> None:
+    spec = one_role()
+    learner = make(spec, MappoConfig(batch_size=20, buffer_size=20, num_epoch=2))
+    sizes: list[int] = []
+    step = learner._step
+    learner._step = lambda part: (sizes.append(len(part.samples)), step(part))[1]  # type: ignore
+    learner.update(random_rollout(spec, 24))
+    assert sizes == [24, 24]
+
+
 def test_equal_observations_show_how_differently_agents_act() -> None:
     spec, batch = one_role(3, HYBRID), random_rollout(one_role(3, HYBRID))
     found = {}
