@@ -24,6 +24,7 @@ from mlagents_marl_plugin.algorithms.mappo_config import (
     MappoSharedConfig,
 )
 from mlagents_marl_plugin.core import state
+from mlagents_marl_plugin.core.bounded_critic import BoundedCritic
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
 from mlagents_marl_plugin.core.encoded_critics import create_value_critic
 from mlagents_marl_plugin.core.gae import gae
@@ -69,6 +70,7 @@ from mlagents_marl_plugin.core.sequences import Memory, Recurrence
 from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
+from mlagents_marl_plugin.core.value_critics import ValueCritic
 from mlagents_marl_plugin.core.value_normalisation import ValueNormaliser
 
 __all__ = [
@@ -143,7 +145,7 @@ class MappoLearner(SavedLearner):
             config.memory_cell,
         )
         critic_memory = memory.size if memory is not None and config.recurrent_critic else 0
-        self.critic = create_value_critic(
+        critic = create_value_critic(
             spec,
             config.value_output if config.centralised_critic else None,
             config.share_critic,
@@ -155,6 +157,9 @@ class MappoLearner(SavedLearner):
             critic_memory,
             config.memory_cell,
         )
+        self.critic: ValueCritic = critic
+        if config.value_bound > 0.0:
+            self.critic = BoundedCritic(critic, config.value_bound)
         self._rollout_values = RolloutValues(self.critic, config.micro_batch_size)
         self._values = ValueNormaliser(config.value_normalisation, config.value_norm_decay, self.critic)
         self._reward_scale = RewardScale(discount, self.device)

@@ -98,6 +98,10 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     value_clip: float = 0.2
     """How far a value may move from the old one in one update, >= 0, in units that the critic learns; 0 = any."""
 
+    value_bound: float = 0.0
+    """Bound that tanh keeps values within, >= 0, in units that the critic learns; 0 = none. For returns known to be
+    bounded, best with value_normalisation none; popart cannot move a last layer behind tanh."""
+
     critic_loss: ValueLoss = ValueLoss.HUBER
 
     huber_threshold: float = 10.0
@@ -167,6 +171,12 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
             "lambd": share("lambd", self.lambd, "try 0.95"),
             "value_norm_decay": Rule(0 <= self.value_norm_decay < 1, "0 <= value_norm_decay < 1", "try 0.99"),
             "value_clip": not_negative(self.value_clip, "0 switches it off"),
+            "value_bound": Rule(
+                self.value_bound == 0.0
+                or (self.value_bound > 0.0 and self.value_normalisation is not ValueNormalisation.POPART),
+                "a number >= 0, and value_normalisation valuenorm or none with it",
+                "try 0 for no bound",
+            ),
             "huber_threshold": positive(self.huber_threshold, "try 10"),
             "initial_std": positive(self.initial_std, "try 1"),
             "final_std": positive(self.final_std, "try 0.1"),

@@ -470,6 +470,7 @@ def test_equal_observations_show_how_differently_agents_act() -> None:
 # --- settings -----------------------------------------------------------------------------------------------
 
 BAD_VALUES = {
+    "value_bound": -1.0,
     "batch_size": 0,
     "buffer_size": 1,
     "update_every_episodes": -1,
