@@ -5,8 +5,7 @@
 Networks of 2 x 128, a GRU or an LSTM of 128 behind them and a linear layer behind that, observation 24, action 2,
 sequences of 16 steps; forwards and backwards. The bare nn.GRU and nn.LSTM have nothing before or behind them, learn by
 autograd. The products are those that an update cannot do without, with the shapes that they have in it, one after the
-other. At last whole updates of the MAPPO learner, with and without a memory (rollout and mini-batches as in
-on_policy_speed.py).
+other. Whole updates: see memory_cost.py.
 
 All take turns in one process; times are of its own processor on the CPU, of the clock on a GPU. The table is printed
 and written to benchmarks/results/recurrent_speed_<device>.md.
@@ -23,20 +22,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core.mlp_shape import MlpShape
-from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.recurrent_shape import Cell
-from mlagents_marl_plugin.core.rollout import Rollout
-from mlagents_marl_plugin.core.sequences import Memory
 from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.stacked_recurrent import StackedRecurrent
 from mlagents_marl_plugin.core.stacks import create_stack
-from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
-from on_policy_task import BATCH, EPOCHS, FRAMES, LANES
 from turns import ACTION, HIDDEN, OBS, rate
 
 FOLDER = Path(__file__).resolve().parent
@@ -111,36 +104,6 @@ def products(cell: Cell, networks: int, sequences: int, device: torch.device) ->
     return update
 
 
-def learner(memory: Memory | None, device: torch.device, agents: int = 2) -> Update:
-    """A whole update of MAPPO on what random agents played."""
-    algorithm = ALGORITHMS["mappo"]
-    separate = {"share_actor": Sharing.SEPARATE, "share_critic": Sharing.SEPARATE}
-    config = algorithm.config(
-        batch_size=BATCH * agents, buffer_size=FRAMES * agents, num_epoch=EPOCHS, **separate
-    )
-    spec = GroupSpec((RoleSpec("Agent", agents, ((OBS,),), ActionLayout(ACTION)),))
-    kept = {} if memory is None else {"memory": memory}
-    sizes = {"hidden_units": HIDDEN, "num_layers": 2, "normalize": False, "discount": 0.99}
-    made = algorithm.learner(spec, config, device=device, seed=1, **sizes, **kept)
-    rollout = Rollout(spec, FRAMES + LANES, device, MEMORY if memory else 0)
-    here = torch.ones(FRAMES + LANES, agents)
-    rollout.append(torch.randn(FRAMES + LANES, spec.obs_size), here, torch.ones(FRAMES + LANES, 0))
-    rows, ends = torch.arange(FRAMES), (torch.rand(FRAMES, 1) < 0.01).float()
-    rollout.complete(
-        rows,
-        torch.randn(FRAMES, spec.action_size),
-        torch.randn(FRAMES, agents),
-        here[:FRAMES],
-        ends.expand(-1, agents),
-        rows + LANES,
-        torch.zeros(FRAMES),
-        torch.zeros(FRAMES, agents),
-        here[:FRAMES],
-    )
-    batch = rollout.take()
-    return lambda: made.update(batch)
-
-
 def medians(updates: dict[str, Update], turns: int, seconds: float, device: str) -> dict[str, list[float]]:
     """Milliseconds per update, turn by turn."""
     times: dict[str, list[float]] = {name: [] for name in updates}
@@ -186,15 +149,7 @@ def lines(options: argparse.Namespace) -> list[str]:
         ]
         found.append(f"| {' | '.join(cells)} |")
         print(found[-1], flush=True)
-    updates = {"with": learner(Memory(MEMORY, STEPS), device), "without": learner(None, device)}
-    times = medians(updates, options.turns, options.seconds, options.device)
-    frames = [FRAMES * 1e3 / statistics.median(times[name]) for name in ("with", "without")]
-    found += [
-        "",
-        f"Whole updates of MAPPO, 2 agents: {frames[0]:,.0f} frames per second with a memory and {frames[1]:,.0f} "
-        f"without, {ratio(times, 'with', 'without'):.2f} times the time.",
-        "",
-    ]
+    found.append("")
     return found
 
 

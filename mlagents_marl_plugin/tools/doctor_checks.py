@@ -233,6 +233,8 @@ def check_ports() -> Iterable[Finding]:
             yield good(f"port {port}", f"free, for {which}")
         else:
             other = f"mlagents-learn --base-port {port + 100}"
+            if port == EDITOR_PORT:  # mlagents-learn takes no other one for the Editor
+                other = f"end the program that listens on {port}; the Editor knows no other port"
             yield Finding(f"port {port}", State.NOTE, f"in use by another program, meant for {which}", other)
     found = "while it trains, mlagents-learn listens on all network interfaces without a password"
     yield Finding("network", State.NOTE, found, _firewall())

@@ -104,7 +104,12 @@ def test_c95_the_open_port_is_told(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(doctor_checks, "EDITOR_PORT", taken.getsockname()[1])
         editor, _, network = doctor_checks.check_ports()
+        monkeypatch.setattr(doctor_checks, "BUILD_PORT", taken.getsockname()[1])
+        monkeypatch.setattr(doctor_checks, "EDITOR_PORT", 0)
+        _, build, _ = doctor_checks.check_ports()
+    assert build.remedy.startswith("mlagents-learn --base-port")
     assert editor.state is State.NOTE
+    assert editor.remedy.startswith("end the program")  # mlagents-learn ignores --base-port without --env
     assert "in use by another program, meant for the Editor" in editor.found
     assert "listens on all network interfaces without a password" in network.found
     assert network.remedy.split()[0] in ("sudo", "netsh")
