@@ -27,6 +27,7 @@ from mlagents_marl_plugin.player.protocol import (
     TrainerGone,
 )
 from mlagents_marl_plugin.player.row_encoder import Encode, RowEncoder, row_encoder
+from mlagents_marl_plugin.player.row_shapes import check_frame
 from mlagents_marl_plugin.player.scene import Actions, Behavior, Frame, Rows, Scene
 from mlagents_marl_plugin.player.side_channels import (
     SideChannelError,
@@ -160,7 +161,7 @@ class Session:
         """Refuse more areas than fit into the message of a tick at which all episodes end and begin."""
         size = 0
         for name, rows in frame.items():
-            encode = self._encode[name]
+            encode = self._encode.get(name)
             if isinstance(encode, RowEncoder):  # the size of PNG files is not known beforehand
                 size += 2 * len(rows.seat) * encode.row_size
         room = TRAINER_LIMIT - _FRAMING
@@ -181,6 +182,7 @@ class Session:
         return self._scene.step(actions)
 
     def _report(self, frame: Frame) -> bytes:
+        check_frame(self._behavior, frame)
         ids = self._ids.assign(frame)
         if self._event_log:
             self._event_log.reported(frame, ids)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mlagents_marl_plugin.player.canvas import Canvas, mix, png, write_gif
 from mlagents_marl_plugin.player.film import pack_pictures, unpack_pictures
+from mlagents_marl_plugin.player.row_shapes import check_frame
 from mlagents_marl_plugin.player.scene import Actions
 from mlagents_marl_plugin.player.scenes.battle_options import BattleOptions
 from mlagents_marl_plugin.player.scenes.battle_scene import BattleScene
@@ -41,6 +42,7 @@ def play(scene, decisions, film):
             discrete = rng.integers(0, spec.branches or 1, (len(seat), len(spec.branches)))
             answers[behavior.id] = Actions(seat, continuous, discrete)
         frame = scene.step(answers)
+        check_frame({behavior.id: behavior for behavior in scene.behaviors}, frame)
         seen += [observation for rows in frame.values() for observation in rows.observations]
         if film:
             pictures.append(film.drain())
