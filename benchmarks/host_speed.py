@@ -1,7 +1,7 @@
 """Agent steps per second of mlagents-learn on Tennis: our trainers beside the host's own.
 
-    uv run python benchmarks/host_speed.py off_policy [--areas 16] [--repeats 3]
-    uv run python benchmarks/host_speed.py on_policy [--areas 16] [--repeats 3]
+    uv run python benchmarks/host_speed.py off_policy [--areas 16] [--repeats 5]
+    uv run python benchmarks/host_speed.py on_policy [--areas 16] [--repeats 5]
 
 Same scene, networks 2 x 128, one torch thread; the runs are interleaved. The rate is taken between two summaries
 well after the start, by the host's own clock.
@@ -148,12 +148,12 @@ def compare(comparison: Comparison, areas: int, repeats: int) -> None:
                 rates[case.name].append(rate(case, comparison, areas, Path(folder)))
             print(f"{case.name}: {rates[case.name][-1]:.0f} agent steps/s", flush=True)
     first = comparison.cases[0].name
-    base = statistics.median(rates[first])
-    print(f"| trainer | agent steps/s, each run | median | times {first} |\n| --- | --- | --- | --- |")
+    print(f"| trainer | agent steps/s, each run | median | times {first}, median of the turns |")
+    print("| --- | --- | --- | --- |")
     for name, values in rates.items():
         each = ", ".join(f"{value:.0f}" for value in values)
-        median = statistics.median(values)
-        print(f"| {name} | {each} | {median:.0f} | {median / base:.2f} |")
+        ratio = statistics.median(one / base for one, base in zip(values, rates[first], strict=True))
+        print(f"| {name} | {each} | {statistics.median(values):.0f} | {ratio:.2f} |")
     print(json.dumps({"areas": areas, "rates": rates}))
 
 
@@ -167,7 +167,7 @@ def main() -> None:
     )
     parser.add_argument("family", choices=sorted(COMPARISONS))
     parser.add_argument("--areas", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     compare(COMPARISONS[options.family], options.areas, options.repeats)
 
