@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from mlagents_marl_plugin.adapter.roster import Roster
 from mlagents_marl_plugin.adapter.staging import NOT_ENDED, TERMINATED, TRUNCATED
@@ -114,19 +115,18 @@ class Block:
         else:
             obs, allowed = np.zeros(spec.obs_size, np.float32), np.ones(spec.allowed_size, np.float32)
             present = np.zeros(spec.num_slots, bool)
-        obs, offset = obs.copy(), 0
-        for role, role_spec in enumerate(spec.roles):
+        obs, allowed = obs.copy(), allowed.copy()
+        for role in range(len(spec.roles)):
             slots = spec.slots(role)
-            view = obs[offset : offset + role_spec.num_slots * role_spec.obs_size].reshape(
-                role_spec.num_slots, -1
-            )
+            view = spec.role_obs(torch.from_numpy(obs), role).numpy()
+            permitted = spec.role_allowed(torch.from_numpy(allowed), role).numpy()
             for local, slot in enumerate(range(slots.start, slots.stop)):
                 if ends[slot] == TRUNCATED:
                     view[local] = staging.final_obs[row][slot]
+                    permitted[local] = 1  # who ends is not told what it could have done
                     present[slot] = True
                 elif not present[slot]:
                     view[local] = 0
-            offset += role_spec.num_slots * role_spec.obs_size
         self.composed.append((len(self.sources) - 1, obs, present, allowed))
 
     def steps(self) -> Steps:

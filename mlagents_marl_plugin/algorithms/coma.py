@@ -212,12 +212,15 @@ class ComaLearner(SavedLearner):
         """
         choices, num_rows = self._choices, len(batch.action)
         action, allowed, k = batch.action, batch.allowed, self.config.discretise
+        behind = batch.allowed_behind
+        if behind is None:
+            behind = allowed.new_ones(len(batch.obs) - num_rows, allowed.shape[1])
         if self._is_cut:
             action = value_grid.joint_choices(self.spec, k, action, batch.agent_mask[:num_rows])
-            allowed = value_grid.joint_allowed(self.spec, k, allowed)
+            allowed, behind = (value_grid.joint_allowed(self.spec, k, mask) for mask in (allowed, behind))
         nothing = action.new_zeros(len(batch.obs) - num_rows, choices.action_size)
         joint = self._input(batch.obs, torch.cat([action, nothing]), batch.agent_mask)
-        draw_behind_(self._policy, choices, batch, joint, self._state.generator)
+        draw_behind_(self._policy, choices, batch, joint, behind, self._state.generator)
         return joint, allowed
 
     def _returns(self, batch: RolloutBatch, q: Tensor) -> Tensor:

@@ -104,12 +104,14 @@ def draw_behind_(
     choices: GroupSpec,
     batch: RolloutBatch,
     joint: Tensor,
+    allowed: Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Fill in what the present policies would do where nothing was done yet, with all choices permitted.
+    """Fill in what the present policies would do where nothing was done yet.
 
     Args:
         joint: [R + E, I], the joint input; the actions of its last E rows are filled in.
+        allowed: [E, joint choices] 0/1, what is permitted there.
     """
     num_rows = len(batch.action)
     behind, here = joint[num_rows:], batch.agent_mask[num_rows:]
@@ -117,9 +119,10 @@ def draw_behind_(
     if policy.memory_size:  # what is remembered there follows from the rows before
         rows, recurrence = before_the_last(batch)
         seen = joint.index_select(0, rows)
-    everything = joint.new_ones(len(seen), choices.allowed_size)
+        # Only the last are drawn from: what was permitted before them makes no difference.
+        allowed = allowed.repeat(2, 1)
     for i in range(len(choices.roles)):
-        distribution = policy.distribution(seen, choices, everything, i, recurrence)
+        distribution = policy.distribution(seen, choices, allowed, i, recurrence)
         drawn = distribution.sample(generator)[-len(behind) :]
         absent = (here[:, choices.slots(i)] == 0).unsqueeze(-1)  # [E, n, 1]
         place = choices.role_action(behind[:, choices.obs_size :], i)

@@ -186,6 +186,7 @@ class Rollout:
             successor=index[following].to(self.device),
             memory=rows[:, layout.memory].unflatten(1, (self.spec.num_slots, self.memory_size)),
             number=self._number[taken],
+            allowed_behind=seen[len(places) :, layout.allowed],
         )
         ends = following[self._cut[places]]
         self._keep_open(~complete, ends)

@@ -173,6 +173,7 @@ class RolloutBatch(NamedTuple):
     successor: Tensor  # [R] int64, 0 to R + E - 1
     memory: Tensor | None = None  # [R, N, M], what each slot remembered before it decided; None as M = 0
     number: Tensor | None = None  # [R + E] int64 on the CPU, by which a row is known from rollout to rollout
+    allowed_behind: Tensor | None = None  # [E, joint choices] float 0/1; None: everything
 
 
 class Batch(NamedTuple):

@@ -1,11 +1,11 @@
-"""What a group earned at a step, when its members are told at different times."""
+"""What a group earned at a step, when its members are told at different times, and what follows an end."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
-from mlagents_marl_plugin.adapter.blocks import Block
-from mlagents_marl_plugin.adapter.staging import TERMINATED, StagingTable
+from mlagents_marl_plugin.adapter.blocks import Block, Chunk
+from mlagents_marl_plugin.adapter.staging import NOT_ENDED, TERMINATED, TRUNCATED, StagingTable
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec
 
 SPEC = GroupSpec((RoleSpec("A", 3, ((1,),), ActionLayout(1)),))
@@ -57,3 +57,33 @@ def test_where_nobody_is_told_singly_the_shortest_sum_is_spread_evenly() -> None
 def test_the_shorter_of_two_sums_counts() -> None:
     told = [{0: 12.0, 1: 6.0}, {2: 0.0}, {1: 0.0}, {0: 0.0}]
     assert group_reward(told)[0] == 3.0
+
+
+def test_what_follows_an_end_permits_the_others_what_they_may_and_one_who_was_cut_off_everything() -> None:
+    """Who ends is told no mask, whoever has its place in the next step."""
+    spec = GroupSpec((RoleSpec("A", 4, ((1,),), ActionLayout(0, (3,))),))
+    table, there = StagingTable(spec, 16), np.ones((1, 4), bool)
+    rows, slots, lane = [-1], np.arange(4), np.array([0])
+    masks = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]], np.float32)
+    for step, present in enumerate((there, np.array([[True, False, False, True]]))):
+        rows.append(int(table.begin(lane, np.array([rows[-1]]), present, present.copy(), step)[0]))
+        deciding = slots[present[0]]
+        at, obs = np.full(len(deciding), rows[-1]), np.full((len(deciding), 1), float(step), np.float32)
+        table.write_decisions(0, at, deciding, obs, masks[deciding])
+    before, after = rows[1:]
+    ends = [NOT_ENDED, TRUNCATED, TERMINATED, TRUNCATED]  # the place of the last is taken at once
+    table.end[before] = ends
+    table.final_obs[before] = {1: np.array([7.0]), 3: np.array([9.0])}
+    lanes = SimpleNamespace(tail=np.array([-1]))
+    block = Block(SimpleNamespace(staging=table, lanes=lanes, posthumous=False), 0)  # type: ignore[arg-type]
+    one = np.ones(1, bool)
+    block.complete(Chunk(0, [before], np.array([before]), ~one, one, ~one, np.array([after])))
+    steps = block.steps()
+    (following,) = steps.next_rows
+    assert steps.cut.tolist() == [True]
+    assert steps.agent_mask[following].tolist() == [1.0, 1.0, 0.0, 1.0]
+    assert steps.obs[following].tolist() == [1.0, 7.0, 0.0, 9.0]
+    permitted = steps.allowed[following].reshape(4, 3)
+    assert permitted[0].tolist() == [1.0, 0.0, 0.0]
+    assert permitted[[1, 3]].all()
+    assert table.allowed[0][after, 3].tolist() == [0.0, 1.0, 1.0]  # the newcomer's own stays

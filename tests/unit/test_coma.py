@@ -181,6 +181,36 @@ def test_behind_a_cut_the_policies_say_what_would_be_done() -> None:
     assert not bool(drawn[:, 1].any())
 
 
+@pytest.mark.parametrize("layout", [DISCRETE, HYBRID], ids=["choices", "cut values"])
+def test_what_would_be_done_behind_a_cut_is_permitted_there(layout: ActionLayout) -> None:
+    spec = one_role(2, layout)
+    learner = make(spec, ComaConfig(discretise=2))
+    batch = behind_one_lane(spec, 200)
+    joint, _ = learner._joint_input(batch)
+    drawn = joint[-200:, spec.obs_size :].view(200, 2, -1)
+    first = drawn.shape[-1] - layout.num_choices  # the cut values' choices stand before it
+    assert drawn[:, 0, first].all()
+    assert not drawn[:, 1, first].any()
+    assert drawn[:, 1, first + 1].any()
+    assert drawn[:, 1, first + 2].any()
+
+
+def behind_one_lane(spec: GroupSpec, num_behind: int) -> RolloutBatch:
+    """Rows that are each followed by an observation only; there the first slot may make but the first choice in its
+    first branch, and the second slot any but that.
+    """
+    batch = random_rollout(spec, num_behind)
+    behind = torch.ones(num_behind, spec.allowed_size)
+    permitted = spec.role_allowed(behind, 0)
+    permitted[:, 0, 1:3] = permitted[:, 1, 0] = 0.0
+    return batch._replace(
+        obs=batch.obs[:num_behind].repeat(2, 1),
+        agent_mask=torch.ones(2 * num_behind, 2),
+        successor=torch.arange(num_behind, 2 * num_behind),
+        allowed_behind=behind,
+    )
+
+
 def test_targets_follow_at_the_end_of_an_update() -> None:
     spec = one_role(2, DISCRETE)
     for tau in (1.0, 0.25):

@@ -157,6 +157,21 @@ def test_behind_the_last_rows_agents_remember_what_they_made_of_them() -> None:
     torch.testing.assert_close(said[num_last:].flatten(0, 1), expected.log_choice[0])
 
 
+def test_what_agents_would_do_behind_the_last_rows_is_permitted_there() -> None:
+    """Also with a memory, for which the rows before are gone through again."""
+    spec = one_role(2, DISCRETE)
+    learner, chosen = make(spec), torch.zeros(2, 3)
+    batch = Lanes(learner).play(6)
+    behind = torch.ones(len(batch.obs) - len(batch.action), spec.allowed_size)
+    permitted = spec.role_allowed(behind, 0)
+    permitted[:, 0, 1:3] = permitted[:, 1, 0] = 0.0
+    for _ in range(20):
+        joint, _ = learner._joint_input(batch._replace(allowed_behind=behind))
+        drawn = spec.role_action(joint[len(batch.action) :, spec.obs_size :], 0)
+        chosen += drawn[..., :3].sum(0)
+    assert (chosen > 0).tolist() == [[True, False, False], [False, True, True]]
+
+
 def test_a_checkpoint_goes_on_bit_for_bit() -> None:
     spec = one_role(2, HYBRID)
     one, other = (make(spec, seed=seed, normalize=True, batch_size=30, tau=0.5) for seed in (0, 1))

@@ -82,6 +82,18 @@ def test_everything_complete_is_taken_once_with_what_came_after() -> None:
     assert rollout.metrics()["open"] == sum(row is not None for row in lanes)  # nothing piles up
 
 
+def test_what_is_permitted_is_told_of_rows_and_of_what_follows_them() -> None:
+    rollout = Rollout(SPEC, 4, CPU)
+    masks = (torch.rand(5, SPEC.allowed_size, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    rollout.append(numbered_obs(0, 5), torch.ones(5, 2), masks)
+    complete(rollout, [0, 1, 3], [1, 2, 4])
+    batch = rollout.take()
+    assert batch.obs[:, 0].tolist() == [0, 1, 3, 2, 4]
+    assert torch.equal(batch.allowed, masks[[0, 1, 3]])
+    assert batch.allowed_behind is not None
+    assert torch.equal(batch.allowed_behind, masks[[2, 4]])
+
+
 def test_absent_slots_leave_nothing_behind() -> None:
     rollout, nan = Rollout(SPEC, 4, CPU), float("nan")
     here = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
