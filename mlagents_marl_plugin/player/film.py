@@ -21,13 +21,27 @@ class Film(ABC):
 
     Attributes:
         seconds: how long each picture lasts when the scene is watched as fast as life.
+        why_blind: why there are no pictures and what to do about it; empty while there are some.
     """
 
     seconds: float
+    why_blind: str = ""
 
     @abstractmethod
     def drain(self) -> list[bytes]:
         """PNG files of what happened since the last call, in order."""
+
+
+class Blind(Film):
+    """No pictures, and a reason."""
+
+    seconds = 0.0
+
+    def __init__(self, why: str) -> None:
+        self.why_blind = why
+
+    def drain(self) -> list[bytes]:
+        return []
 
 
 def pack_request(area: int) -> bytes:
@@ -35,14 +49,13 @@ def pack_request(area: int) -> bytes:
     return _LENGTH.pack(area)
 
 
-def pack_pictures(pictures: Sequence[bytes], seconds: float) -> bytes:
-    """The payload that carries pictures of ``seconds`` each."""
-    return _HEAD.pack(seconds, len(pictures)) + b"".join(
-        _LENGTH.pack(len(picture)) + picture for picture in pictures
-    )
+def pack_pictures(pictures: Sequence[bytes], seconds: float, why_blind: str = "") -> bytes:
+    """The payload that carries pictures of ``seconds`` each, or the reason why there are none."""
+    parts = [_LENGTH.pack(len(picture)) + picture for picture in pictures]
+    return _HEAD.pack(seconds, len(pictures)) + b"".join(parts) + why_blind.encode()
 
 
-def unpack_pictures(payload: bytes) -> tuple[list[bytes], float]:
+def unpack_pictures(payload: bytes) -> tuple[list[bytes], float, str]:
     """What ``pack_pictures`` packed."""
     seconds, count = _HEAD.unpack_from(payload)
     at, pictures = _HEAD.size, []
@@ -51,4 +64,4 @@ def unpack_pictures(payload: bytes) -> tuple[list[bytes], float]:
         at += _LENGTH.size
         pictures.append(payload[at : at + length])
         at += length
-    return pictures, seconds
+    return pictures, seconds, payload[at:].decode()

@@ -208,7 +208,8 @@ class Session:
     def _pictures(self) -> bytes:
         if self._film is None:
             return b""
-        return pack_message(PICTURES, pack_pictures(self._film.drain(), self._film.seconds))
+        pictures = self._film.drain()
+        return pack_message(PICTURES, pack_pictures(pictures, self._film.seconds, self._film.why_blind))
 
 
 def _asking(rows: Rows) -> NDArray[np.int64]:

@@ -26,18 +26,20 @@ class PictureChannel(SideChannel):
     Attributes:
         pictures: PNG files received since they were last taken.
         seconds: how long each lasts.
+        why_blind: what the scene says about why it sends none.
     """
 
     def __init__(self, area: int) -> None:
         super().__init__(PICTURES)
         self.pictures: list[bytes] = []
         self.seconds = 0.0
+        self.why_blind = ""
         request = OutgoingMessage()
         request.set_raw_bytes(bytearray(pack_request(area)))
         self.queue_message_to_send(request)
 
     def on_message_received(self, msg: IncomingMessage) -> None:
-        pictures, self.seconds = unpack_pictures(bytes(msg.get_raw_bytes()))
+        pictures, self.seconds, self.why_blind = unpack_pictures(bytes(msg.get_raw_bytes()))
         self.pictures += pictures
 
     def take(self) -> list[bytes]:
@@ -79,6 +81,7 @@ class Moment:
         num_agents: how many decide.
         scores: of the latest episodes that ended.
         episodes: how many have ended.
+        why_blind: what the scene says about why there are no pictures.
     """
 
     number: int
@@ -88,6 +91,7 @@ class Moment:
     num_agents: int
     scores: list[float]
     episodes: int
+    why_blind: str = ""
 
     @property
     def duration(self) -> float:
@@ -145,7 +149,7 @@ def perform(
         pictures = camera.take()
         seconds = camera.seconds if pictures else _SECONDS_PER_DECISION
         total = sum(len(decisions) for decisions, _ in state.values())
-        yield Moment(number, pictures, seconds, agents, total, list(latest), ended)
+        yield Moment(number, pictures, seconds, agents, total, list(latest), ended, camera.why_blind)
         advance(env)
 
 

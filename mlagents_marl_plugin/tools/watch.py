@@ -28,6 +28,7 @@ from mlagents_marl_plugin.tools.watch_page import WatchPage
 EXIT_LOST, EXIT_USAGE = 1, 2
 _GIF_DECISIONS = 100
 _PORT = 8765
+_WHY_BLIND = "only the player's scenes do; look at the build's own window"
 
 
 class WatchError(ValueError):
@@ -116,16 +117,16 @@ def _run(args: argparse.Namespace) -> None:
 
 def _film(moments: Iterator[Moment], path: Path, speed: float) -> None:
     pictures: list[Image.Image] = []
-    seconds = 0.0
+    seconds, why = 0.0, _WHY_BLIND
     for moment in moments:
+        why = moment.why_blind or why
         if moment.pictures:
             seconds = moment.seconds / speed
             pictures += [Image.open(io.BytesIO(picture)).convert("RGB") for picture in moment.pictures]
     if not pictures:
         raise WatchError(
-            "--gif: expected a scene that sends pictures, got none; only the player's Tennis, TennisVersus, "
-            "Vmas and Battle do. Leave --gif out for a page that shows observations, actions and scores, and "
-            "look at the build's own window"
+            f"--gif: expected a scene that sends pictures, got none; {why}. Leave --gif out for a page that shows "
+            "observations, actions and scores"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_gif(pictures, path, seconds)

@@ -3,6 +3,8 @@
 import http.client
 import json
 import queue
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -100,6 +102,26 @@ def test_a_scene_without_pictures_makes_no_gif_and_says_why(tmp_path, capsys):
         True,
     )
     assert not (tmp_path / "a.gif").exists()
+
+
+def test_an_environment_that_cannot_draw_says_why_and_how_it_could(tmp_path, capsys):
+    build, actor = launcher(tmp_path, "Parallel"), model(tmp_path / "a.onnx", 3, obs_size=4)
+    scene = ("--env-args", "--parallel-env", "tests.unit.parallel_envs:Pacer")
+    asked = ("--gif", tmp_path / "a.gif", "--decisions", 3, *scene)
+    assert watch.main(arguments(build, actor, *asked)) == watch.EXIT_USAGE
+    told = capsys.readouterr().err
+    assert (
+        "got none; the environment's render() gave none (ValueError: expected render_mode rgb_array" in told
+    )
+    assert "give --set render_mode=rgb_array after --env-args" in told
+    assert watch.main(arguments(build, actor, *asked, "--set", "render_mode=rgb_array")) == 0
+    with Image.open(tmp_path / "a.gif") as written:
+        assert (written.n_frames, written.size) == (3, (8, 6))
+
+
+def test_torch_is_not_imported() -> None:
+    code = "import sys; import mlagents_marl_plugin.tools.watch; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,30 @@ class Zoo:
         return {"keeper": self.observation()}, {"keeper": 0.0}, {"keeper": False}, {"keeper": False}, {}
 
 
+class Pacer:
+    """One agent that goes on for ever, and draws itself if it was made to. New interface."""
+
+    def __init__(self, render_mode=None):
+        self.possible_agents = self.agents = ["pacer"]
+        self.render_mode, self._step = render_mode, 0
+
+    def observation_space(self, agent):
+        return box(4)
+
+    def action_space(self, agent):
+        return box(2, low=-1.0, high=1.0)
+
+    def reset(self, seed=None, options=None):
+        return {"pacer": np.zeros(4)}, {"pacer": {}}
+
+    def step(self, actions):
+        self._step += 1
+        return {"pacer": np.ones(4)}, {"pacer": 0.0}, {"pacer": False}, {"pacer": False}, {}
+
+    def render(self):
+        return np.full((6, 8, 3), 40 * self._step, np.uint8)
+
+
 class Lookout:
     """One who sees a picture, and two who are told a state: all of them the same, step by step. New interface.
 

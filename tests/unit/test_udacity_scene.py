@@ -125,6 +125,21 @@ def test_cameras_and_discrete_observations():
         assert np.flatnonzero(one_hot[0]).tolist() == [1, 20 + 2]
 
 
+def test_what_the_first_camera_sees_is_the_film():
+    with played("pixels") as (scene, _):
+        film = scene.film(0)
+        assert film.drain() == [], "nothing was seen yet"
+        frame = scene.reset()
+        for tick in range(2):
+            (shown,) = film.drain()
+            assert shown == frame["PixelBrain?team=0"].observations[0][0]
+            frame = scene.step(answers(scene, frame, tick))
+    with played("tennis") as (scene, _):
+        scene.reset()
+        film = scene.film(0)
+        assert film.drain() == [] and "add --watch after --env-args" in film.why_blind
+
+
 def test_reset_of_the_trainer_begins_anew_without_an_end():
     with played("tennis") as (scene, diary):
         scene.step(answers(scene, scene.reset(), 0))

@@ -12,6 +12,7 @@ from mlagents_marl_plugin.player.row_shapes import check_frame
 from mlagents_marl_plugin.player.scene import Actions
 from mlagents_marl_plugin.player.scenes.battle_options import BattleOptions
 from mlagents_marl_plugin.player.scenes.battle_scene import BattleScene
+from mlagents_marl_plugin.player.scenes.recall import RecallOptions, RecallScene
 from mlagents_marl_plugin.player.scenes.tennis import TennisWorld
 from mlagents_marl_plugin.player.scenes.tennis_scene import TennisScene
 from mlagents_marl_plugin.player.scenes.versus import VersusWorld
@@ -24,6 +25,7 @@ SCENES = {
     "TennisVersus": (lambda: VersusScene(VersusWorld(2, 3)), 30, 0.04),
     "circles": (lambda: VmasScene(2, 3, VmasOptions("simple_tag", max_steps=5)), 12, 0.1),
     "boxes and lines": (lambda: VmasScene(2, 3, VmasOptions("balance", max_steps=5)), 12, 0.1),
+    "Recall": (lambda: RecallScene(2, 3, RecallOptions(length=5)), 12, 0.5),
     "Battle": (lambda: BattleScene(2, 3, BattleOptions("scripted", map_size=20, max_steps=5)), 12, 0.1),
 }
 
@@ -90,6 +92,27 @@ def test_a_soldier_stands_where_the_field_has_it():
     assert red > 180 and green < 90 and blue < 90
 
 
+def test_what_an_agent_recalls_is_judged_when_it_is_asked():
+    scene = RecallScene(2, 3, RecallOptions(agents=4, length=2))
+    film = scene.film(1)
+    rows = scene.reset()["Recall?team=0"]
+    cue = rows.observations[0][4:, :2].argmax(axis=1)
+    right, wrong = (32, 132, 76), (200, 48, 48)
+
+    def judged():
+        shown = pixels(film.drain()[0])
+        row = round((3.2 - 0.75 - 0.35) * 120)  # within the ring below what was said
+        return [tuple(shown[row, 120 * agent + 60]) for agent in range(4)]
+
+    def say(choice):
+        scene.step({"Recall?team=0": Actions(np.arange(8), np.zeros((8, 0), np.float32), choice[:, None])})
+
+    say(np.zeros(8, np.int64))
+    assert not {right, wrong} & set(judged()), "nothing was asked yet"
+    say(np.concatenate([np.zeros(4, np.int64), np.append(cue[:3], 1 - cue[3])]))
+    assert judged() == [right, right, right, wrong]
+
+
 def test_points_of_the_other_tennis_are_counted():
     scene = VersusScene(VersusWorld(1, 3))
     film = scene.film(0)
@@ -100,8 +123,12 @@ def test_points_of_the_other_tennis_are_counted():
 
 
 def test_pictures_survive_the_wire():
-    assert unpack_pictures(pack_pictures([b"one", b"", b"three"], 0.25)) == ([b"one", b"", b"three"], 0.25)
-    assert unpack_pictures(pack_pictures([], 0.5)) == ([], 0.5)
+    assert unpack_pictures(pack_pictures([b"one", b"", b"three"], 0.25)) == (
+        [b"one", b"", b"three"],
+        0.25,
+        "",
+    )
+    assert unpack_pictures(pack_pictures([], 0.5, "too dark – no lamp")) == ([], 0.5, "too dark – no lamp")
 
 
 def test_a_canvas_has_y_upwards():

@@ -24,6 +24,16 @@ class Episodes:
         self._seat: dict[tuple[str, int], int] = {}
         self._last: dict[tuple[str, int], Observation] = {}
 
+    @property
+    def have_cameras(self) -> bool:
+        """Whether some brain sees pictures."""
+        return any(brain.cameras for brain in self._brains.values())
+
+    def first_picture(self) -> bytes | None:
+        """What the first agent under way with a camera saw last, a PNG file."""
+        pictures = (seen for obs in self._last.values() for seen in obs if isinstance(seen, bytes))
+        return next(pictures, None)
+
     def begin(self, readings: Mapping[str, Reading]) -> Frame:
         """After RESET: everyone asks, and nobody has earned anything."""
         return self._frame({name: self._asking(name, reading) for name, reading in readings.items()})

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.legacy import udacity_options
 from mlagents_marl_plugin.player.legacy.academy import Academy
 from mlagents_marl_plugin.player.legacy.brains import Reading, read_infos, served_brains
 from mlagents_marl_plugin.player.legacy.build_process import BuildProcess
+from mlagents_marl_plugin.player.legacy.camera_film import film_of
 from mlagents_marl_plugin.player.legacy.episodes import MAX_AGENTS, Episodes
 from mlagents_marl_plugin.player.legacy.python_side import PythonSide
 from mlagents_marl_plugin.player.legacy.udacity_options import UdacityOptions
@@ -81,6 +83,9 @@ class UdacityScene(Scene):
             return self._episodes.advance(readings)
         ended = self._episodes.end(readings)
         return self._episodes.begin_after(ended, self._begin())
+
+    def film(self, _area: int) -> Film:
+        return film_of(self._episodes)
 
     def close(self) -> None:
         self._academy.close()

@@ -30,19 +30,19 @@ class ParallelArea:
                 f"{type(env).__name__} without {', '.join(missing)}; wrap an AEC environment with PettingZoo's "
                 "aec_to_parallel"
             )
-        self._env = env
+        self.env = env
         self._seed: int | None = None
         self.possible_agents = [str(agent) for agent in env.possible_agents]
 
     @property
     def agents(self) -> list[str]:
         """Who lives."""
-        return [str(agent) for agent in self._env.agents]
+        return [str(agent) for agent in self.env.agents]
 
     def space(self, kind: str, agent: str) -> Any:
         """``kind`` is ``observation`` or ``action``."""
-        method: Callable[[str], Any] | None = getattr(self._env, f"{kind}_space", None)
-        return getattr(self._env, f"{kind}_spaces")[agent] if method is None else method(agent)
+        method: Callable[[str], Any] | None = getattr(self.env, f"{kind}_space", None)
+        return getattr(self.env, f"{kind}_spaces")[agent] if method is None else method(agent)
 
     def seed(self, seed: int) -> None:
         """Of the next ``reset``."""
@@ -51,18 +51,18 @@ class ParallelArea:
     def reset(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """First observations and infos."""
         if self._seed is None:
-            answer = self._env.reset()
-        elif _takes(self._env.reset, "seed"):
-            answer = self._env.reset(seed=self._seed)
+            answer = self.env.reset()
+        elif takes(self.env.reset, "seed"):
+            answer = self.env.reset(seed=self._seed)
         else:
-            if hasattr(self._env, "seed"):
-                self._env.seed(self._seed)
-            answer = self._env.reset()
+            if hasattr(self.env, "seed"):
+                self.env.seed(self._seed)
+            answer = self.env.reset()
         self._seed = None
         return answer if isinstance(answer, tuple) else (answer, {})
 
     def step(self, actions: Mapping[str, Any]) -> AreaStep:
-        answer = self._env.step(actions)
+        answer = self.env.step(actions)
         if len(answer) == 5:
             return AreaStep(*answer)
         obs, reward, done, info = answer
@@ -73,10 +73,11 @@ class ParallelArea:
         )
 
     def close(self) -> None:
-        if hasattr(self._env, "close"):
-            self._env.close()
+        if hasattr(self.env, "close"):
+            self.env.close()
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be given an argument by this name."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

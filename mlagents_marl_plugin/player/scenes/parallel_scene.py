@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import Actions, Behavior, Frame, Rows, Scene, SceneSettings
 from mlagents_marl_plugin.player.scenes import parallel_options
 from mlagents_marl_plugin.player.scenes.kinds import sort_into_kinds
@@ -114,6 +115,11 @@ class ParallelScene(Scene):
             if not self._alive[number]:
                 self._begin(number, first)
         return self._frame([ended.followed_by(asking) for ended, asking in zip(last, first, strict=True)])
+
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.parallel_film import ParallelFilm
+
+        return ParallelFilm(self._areas[area].env)
 
     @staticmethod
     def _over(name: str, result: AreaStep) -> bool:

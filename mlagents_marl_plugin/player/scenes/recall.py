@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import (
     Actions,
     ActionSpec,
@@ -94,24 +95,42 @@ class RecallScene(Scene):
         self._step = 0
         self._cue = np.zeros(self.num_seats, np.int64)
         self._unsent: list[Statistic] = []
+        self._said = np.full(self.num_seats, -1)
+        self._right: NDArray[np.bool_] | None = None
 
     def reset(self) -> Frame:
+        self._said[:] = -1
+        self._right = None
         return self._frame(self._begin(), self._zeros())
 
     def step(self, actions: Mapping[str, Actions]) -> Frame:
         self._step += 1
+        answers = actions[self.behaviors[0].id]
+        self._said[answers.seat] = answers.discrete[:, 0]
+        self._right = None
         if self._step < self.options.length:
             return self._frame(self._seen(), self._zeros())
-        answers = actions[self.behaviors[0].id]
         reward = self._zeros()
         reward[answers.seat] = np.where(answers.discrete[:, 0] == self._cue[answers.seat], 1.0, -1.0)
+        self._right = reward > 0
         self.scores.append(float(reward.mean()))
-        self._unsent.append(Statistic("Recall/Right", float((reward > 0).mean())))
+        self._unsent.append(Statistic("Recall/Right", float(self._right.mean())))
         return self._frame(self._begin(), reward, self._seen_last())
 
     def drain_statistics(self) -> list[Statistic]:
         drained, self._unsent = self._unsent, []
         return drained
+
+    def film(self, area: int) -> Film:
+        from mlagents_marl_plugin.player.scenes.recall_film import RecallFilm, RecallView
+
+        seats = slice(area * self.options.agents, (area + 1) * self.options.agents)
+
+        def look() -> RecallView:
+            right = None if self._right is None else self._right[seats]
+            return RecallView(self._seen()[seats], self._said[seats], right)
+
+        return RecallFilm(look)
 
     def _begin(self) -> NDArray[np.float32]:
         self._step = 0
