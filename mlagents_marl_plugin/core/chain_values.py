@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class LaneMemories:
-    """What a critic remembered where a rollout ended, of lanes that go on in the next one."""
+    """What a critic remembered where a rollout ended, of lanes that go on in a later one."""
 
     def __init__(self, reader: Reader) -> None:
         self._device = reader.nets[0].parameters.device
@@ -47,10 +47,19 @@ class LaneMemories:
             memory[known.to(self._device)] = self._memory[place[known].to(self._device)]
         return memory
 
-    def keep(self, number: Tensor, memory: Tensor) -> None:
-        """Remember what there was before rows [E] that are still to be acted in, and nothing else."""
-        self._number, order = torch.sort(number)
-        self._memory = memory[order.to(self._device)]
+    def keep(self, number: Tensor, memory: Tensor, waiting: Tensor) -> None:
+        """Remember what there was before rows that go on; also of lanes of which a rollout shows nothing.
+
+        Args:
+            number: [E] int64 on the CPU, the last rows of lanes.
+            memory: [E, U, M] before these.
+            waiting: [W] int64 on the CPU, ascending, all rows that may go on; others are forgotten.
+        """
+        kept = self.of(waiting)
+        going_on = torch.isin(number, waiting).nonzero().squeeze(-1)
+        place = torch.searchsorted(waiting, number[going_on])
+        kept[place.to(self._device)] = memory[going_on.to(self._device)]
+        self._number, self._memory = waiting, kept
 
 
 def chain_values(

@@ -190,7 +190,7 @@ class Rollout:
         )
         ends = following[self._cut[places]]
         self._keep_open(~complete, ends)
-        return batch
+        return batch._replace(waiting=self._number[: self._held].clone())
 
     def metrics(self) -> dict[str, float]:
         """Complete rows, open rows, and completions that were left out."""

@@ -37,12 +37,13 @@ class RolloutValues:
         return said[0] if len(said) == 1 else torch.cat(said), None
 
     def _in_turn(self, batch: RolloutBatch, joint: Tensor) -> tuple[Tensor, Tensor]:
-        assert batch.number is not None
+        assert batch.number is not None and batch.waiting is not None
         successor, (num_rows, num_slots) = batch.successor.cpu(), batch.reward.shape
         # What is seen behind a cut belongs to what was before it, but a row that was acted in begins anew.
         begins_anew = (batch.cut.cpu() > 0) & (successor < num_rows)
         chains = Chains(successor.masked_fill(begins_anew, len(joint)), len(joint)).whole()
         first = self._lane_memories.of(batch.number)
-        said, before = chain_values(self._critic, joint, chains, first, self._micro_batch_size // num_slots)
-        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:])
+        rows_at_once = max(1, self._micro_batch_size // num_slots) if self._micro_batch_size else 0
+        said, before = chain_values(self._critic, joint, chains, first, rows_at_once)
+        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:], batch.waiting)
         return said, before

@@ -174,6 +174,9 @@ class RolloutBatch(NamedTuple):
     memory: Tensor | None = None  # [R, N, M], what each slot remembered before it decided; None as M = 0
     number: Tensor | None = None  # [R + E] int64 on the CPU, by which a row is known from rollout to rollout
     allowed_behind: Tensor | None = None  # [E, joint choices] float 0/1; None: everything
+    waiting: Tensor | None = (
+        None  # [W] int64 on the CPU, ascending, numbers of all rows that may yet be completed
+    )
 
 
 class Batch(NamedTuple):

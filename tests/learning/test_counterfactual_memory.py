@@ -70,6 +70,7 @@ def play_and_learn(learner: ComaLearner, generator: torch.Generator) -> float:
             successor=torch.arange(GAMES, ROWS + GAMES),
             memory=torch.cat(memories),
             number=torch.arange(first, first + ROWS + GAMES),
+            waiting=torch.arange(0),
         )
     )
     return float(right.mean())
