@@ -17,46 +17,15 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation, normalised_advantage
 from mlagents_marl_plugin.core.plain_network import plain_network
-from mlagents_marl_plugin.core.schedules import Schedule
-from mlagents_marl_plugin.core.types import GroupSpec, RolloutBatch
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
-from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_rollout, two_roles
+from tests.unit.groups import DISCRETE, HYBRID, one_role, random_rollout, two_roles
 from tests.unit.learner_states import changed, same_state, weights
+from tests.unit.mappo_learners import DISCOUNT, make, played_by
 
 FAMILY = [name for name, algorithm in ALGORITHMS.items() if algorithm.learner is MappoLearner]
 EVERY_ALGORITHM = pytest.mark.parametrize("name", FAMILY)
 EVERY_SHARING = pytest.mark.parametrize("sharing", list(Sharing))
-DISCOUNT = 0.9
-
-
-def make(
-    spec: GroupSpec, config: MappoConfig | None = None, seed: int = 0, normalize: bool = False, **more: int
-) -> MappoLearner:
-    return MappoLearner(
-        spec,
-        MappoConfig() if config is None else config,
-        hidden_units=more.get("hidden_units", 16),
-        num_layers=2,
-        normalize=normalize,
-        discount=DISCOUNT,
-        device=CPU,
-        seed=seed,
-    )
-
-
-def played_by(learner: MappoLearner, batch: RolloutBatch) -> RolloutBatch:
-    """The same observations with what the learner's own actors do there, and how likely it is."""
-    spec, generator = learner.spec, torch.Generator().manual_seed(7)
-    action, log_prob = batch.action.clone(), batch.log_prob.clone()
-    for i, role in enumerate(spec.roles):
-        obs = spec.role_obs(batch.obs[: len(action)], i).flatten(0, 1)
-        allowed = spec.role_allowed(batch.allowed, i).flatten(0, 1)
-        slot = torch.arange(role.num_slots).repeat(len(action))
-        drawn, likely = learner.actor.sample_rows(obs, allowed, slot, generator, role=i)
-        spec.role_action(action, i).copy_(drawn.view(len(action), role.num_slots, -1))
-        log_prob[:, spec.slots(i)] = likely.view(len(action), -1)
-    return batch._replace(action=action, log_prob=log_prob)
 
 
 def gradients(learner: MappoLearner) -> list[Tensor]:
@@ -269,6 +238,7 @@ def test_micro_batches_change_no_gradient(sharing: Sharing, centralised: bool) -
         learner, batch = make(spec, config), random_rollout(spec)
         batch.agent_mask[:9, 1] = batch.acted[:9, 1] = batch.value_mask[:9, 1] = 0.0
         learner.update(batch)
+        assert len(learner._policy_steps) == {0: 1, 15: 5, 3: 24}[micro]
         found.append(gradients(learner))
     for split in found[1:]:
         for whole, summed in zip(found[0], split, strict=True):
@@ -366,33 +336,6 @@ def test_the_divergence_penalty_holds_the_policy_back_and_adapts() -> None:
     assert strong[1] == pytest.approx(500.0)
 
 
-def test_schedules_fall_to_their_floors() -> None:
-    config = MappoConfig(
-        learning_rate=1.0,
-        critic_learning_rate=0.5,
-        learning_rate_schedule=Schedule.LINEAR,
-        learning_rate_floor=0.1,
-        epsilon=0.15,
-        epsilon_factor=0.999,
-        epsilon_floor=0.05,
-        beta=0.2,
-        std_type=StdType.ANNEALED,
-        initial_std=0.8,
-        final_std=0.2,
-    )
-    learner = make(one_role(), config)
-    learner.set_progress(0.5, 100)
-    expected = {"learning_rate": 0.5, "critic_learning_rate": 0.25, "epsilon": 0.15 * 0.999**100}
-    assert learner.scheduled() == pytest.approx({**expected, "beta": 0.2, "std": 0.5})
-    learner.set_progress(1.0, 10_000)
-    expected = {"learning_rate": 0.1, "critic_learning_rate": 0.1, "epsilon": 0.05}
-    assert learner.scheduled() == pytest.approx({**expected, "beta": 0.2, "std": 0.2})
-    learner.update(random_rollout(one_role()))
-    obs, slot = torch.zeros(20_000, 5), torch.zeros(20_000, dtype=torch.int64)
-    drawn = learner.actor.sample_rows(obs, torch.ones(20_000, 0), slot)[0]
-    assert float(drawn.std()) == pytest.approx(0.2, rel=0.05)
-
-
 @pytest.mark.parametrize("std_type", list(StdType))
 def test_only_a_learned_deviation_learns(std_type: StdType) -> None:
     spec = one_role()
@@ -465,73 +408,6 @@ def test_equal_observations_show_how_differently_agents_act() -> None:
     assert found[Sharing.SHARED] == 0.0
     assert 0.05 < found[Sharing.SHARED_WITH_ID] <= 1.0
     assert 0.05 < found[Sharing.SEPARATE] <= 1.0
-
-
-# --- settings -----------------------------------------------------------------------------------------------
-
-BAD_VALUES = {
-    "value_bound": -1.0,
-    "batch_size": 0,
-    "buffer_size": 1,
-    "update_every_episodes": -1,
-    "micro_batch_size": -1,
-    "num_epoch": 0,
-    "learning_rate": 0.0,
-    "critic_learning_rate": -1.0,
-    "learning_rate_factor": 0.0,
-    "learning_rate_floor": -1.0,
-    "epsilon": -0.1,
-    "epsilon_factor": 1.1,
-    "epsilon_floor": -0.1,
-    "beta": -1.0,
-    "beta_factor": 0.0,
-    "beta_floor": -1.0,
-    "target_kl": -0.1,
-    "kl_penalty": 1.0,
-    "lambd": 1.1,
-    "value_norm_decay": 1.0,
-    "value_clip": -0.1,
-    "huber_threshold": 0.0,
-    "max_gradient_norm": -1.0,
-    "initial_std": 0.0,
-    "final_std": 0.0,
-    "min_std": 2.0,
-    "layer_normalisation": LayerNormalisation.BATCH,
-    "policy_gain": 0.0,
-    "observation_clip": 0.0,
-    "reward_mix": 1.5,
-    "positive_reward_scale": -1.0,
-}
-
-
-@EVERY_ALGORITHM
-@pytest.mark.parametrize("field", BAD_VALUES)
-def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str) -> None:
-    value = BAD_VALUES[field]
-    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {value}; .+"):
-        ALGORITHMS[name].config(**{field: value})
-
-
-def test_nan_is_out_of_every_range() -> None:
-    for field, value in BAD_VALUES.items():
-        if isinstance(value, float):
-            with pytest.raises(ValueError, match=rf"^{field}: expected .+, got nan"):
-                MappoConfig(**{field: math.nan})
-
-
-def test_a_network_for_all_is_not_one_for_each() -> None:
-    with pytest.raises(ValueError, match="^share_critic: expected shared, since value_output is group, got"):
-        MappoConfig(value_output=ValueOutput.GROUP, share_critic=Sharing.SEPARATE)
-
-
-@EVERY_ALGORITHM
-def test_presets_change_defaults_and_add_nothing(name: str) -> None:
-    config = ALGORITHMS[name].config()
-    assert isinstance(config, MappoConfig)
-    assert vars(config).keys() == vars(MappoConfig()).keys()
-    assert config.reward_sharing.value == ("group_mean" if name.endswith("_shared") else "individual")
-    assert config.centralised_critic is name.startswith("ma")
-    assert (config.epsilon == 0.0 and config.num_epoch == 1) is ("a2c" in name)
 
 
 # --- reproduction and checkpoints ---------------------------------------------------------------------------
