@@ -5,16 +5,20 @@ import math
 from itertools import product
 from typing import Any
 
+import attrs
 import pytest
 import torch
+from torch import Tensor
 
 from mlagents_marl_plugin.algorithms.coma import ComaConfig, ComaLearner
 from mlagents_marl_plugin.core.counterfactual import counterfactual_advantage
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead
+from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.schedules import Schedule
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec, RoleSpec, RolloutBatch
+from tests.unit.field_changes import MEMORIES, REWARDS, ROLLOUTS, check_change, check_none_is_forgotten
 from tests.unit.groups import CONTINUOUS, CPU, DISCRETE, HYBRID, one_role, random_rollout
 from tests.unit.learner_states import same_state, weights
 
@@ -292,7 +296,7 @@ CHANGES: dict[str, Any] = {
     "share_critic": Sharing.SEPARATE,
     "layer_normalisation": LayerNormalisation.LAYER,
     "observation_clip": 0.1,
-    "critic_loss": "huber",
+    "critic_loss": ValueLoss.HUBER,
     "max_gradient_norm": 1e-3,
     "discretise": 4,
 }
@@ -300,11 +304,15 @@ CHANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_field_of_the_learner_changes_something(field: str) -> None:
-    spec, value = one_role(2, HYBRID), CHANGES[field]
-    if field == "critic_loss":
-        value = type(ComaConfig().critic_loss)(value)
-    first, other = trained(spec), trained(spec, **{field: value})
-    assert not same_state(first.state_dict(), other.state_dict())
+    def learnt(config: ComaConfig) -> dict[str, Tensor]:
+        return weights(trained(one_role(2, HYBRID), **attrs.asdict(config, recurse=False)))
+
+    check_change(learnt, ComaConfig(batch_size=16, discretise=3), **{field: CHANGES[field]})
+
+
+def test_no_field_is_forgotten() -> None:
+    schedules = {"learning_rate_schedule", "beta_schedule"}  # see below
+    check_none_is_forgotten(ComaConfig, CHANGES, REWARDS | ROLLOUTS | MEMORIES | schedules)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec
+from tests.unit.field_changes import REPLAYS, REWARDS, check_change, check_none_is_forgotten
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_batch, two_roles
 from tests.unit.learner_states import changed, same_state, weights
 
@@ -406,14 +407,19 @@ def after_updates(config: MaddpgConfig, num_updates: int = 3) -> dict[str, Any]:
         batch.reward.mul_(5.0)
         learner.observe(batch.obs, batch.agent_mask)
         learner.update(batch)
-    return learner.state_dict()
+    return weights(learner)
 
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_field_of_the_learner_changes_something(field: str) -> None:
-    changed_field = MaddpgConfig(**{field: CHANGES[field]})
-    assert getattr(changed_field, field) != getattr(MaddpgConfig(), field)
-    assert not same_state(after_updates(MaddpgConfig()), after_updates(changed_field))
+    check_change(after_updates, MaddpgConfig(), **{field: CHANGES[field]})
+
+
+def test_no_field_is_forgotten() -> None:
+    """Noise is the players', and its clip is changed below."""
+    of_players = {"noise_type", "noise_scale", "noise_floor", "noise_decay", "noise_theta", "epsilon"}
+    of_players |= {"random_steps", "saturation_nudge"}
+    check_none_is_forgotten(MaddpgConfig, CHANGES, REWARDS | REPLAYS | of_players | {"target_noise_clip"})
 
 
 def test_noise_beyond_the_clip_is_cut() -> None:
