@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core import state
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.learnt import Network
+
+# Not every type has these parts; where actors come from another type they begin as what they follow.
+_FOLLOWS = {"target_actor": "actor", "collecting_normaliser": "normaliser"}
 
 
 class SavedLearner:
@@ -51,15 +55,17 @@ class SavedLearner:
         """Take over networks and normalisers from a `state_dict`, to start a new run from.
 
         Args:
-            only_actor: take actors and what they read through, and leave all that values things as it is.
+            only_actor: take actors and what they read through, and leave all that values things as it is; ``saved`` may
+                be of a learner of any type.
 
         Raises:
             ValueError: as `load_state_dict`.
         """
         parts = self._weights()
-        self._state.load_tensors(
-            saved, {name: part for name, part in parts.items() if not only_actor or _is_of_actors(name)}
-        )
+        if only_actor:
+            parts = {name: part for name, part in parts.items() if _is_of_actors(name)}
+            saved = {name: state.entry(saved, _FOLLOWS.get(name, name)) for name in parts}
+        self._state.load_tensors(saved, parts)
         self._loaded()
 
 
