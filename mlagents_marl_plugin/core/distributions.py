@@ -158,8 +158,7 @@ class ActionDistribution:
             for one_hot, log_choice in zip(chosen, self.log_choice, strict=True):
                 parts.append(_of_logits(one_hot, log_choice, of_log_prob, of_entropy))
         if head.std_type is StdType.STATE_DEPENDENT and of_log_std is not None:
-            unbounded, (low, high) = self._raw[..., layout.size :], head.bounds
-            parts.append(of_log_std * ((unbounded >= low) & (unbounded <= high)))
+            parts.append(self._within_bounds(of_log_std))
             of_log_std = None
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1), of_log_std
 
@@ -204,6 +203,12 @@ class ActionDistribution:
     def _standard(self, action: Tensor) -> Tensor:
         """By how many deviations the continuous values differ from their means, [..., C]."""
         return (action[..., : self.layout.continuous] - self.mean).mul_(torch.exp(-self.log_std))
+
+    def _within_bounds(self, of_log_std: Tensor) -> Tensor:
+        """A gradient by log-deviations that never draws them further out of their bounds, but back in."""
+        unbounded, (low, high) = self._raw[..., self.layout.size :], self.head.bounds
+        outwards = ((unbounded < low) & (of_log_std > 0)) | ((unbounded > high) & (of_log_std < 0))
+        return of_log_std.masked_fill(outwards, 0.0)
 
 
 def _of_logits(one_hot: Tensor, log_choice: Tensor, of_log_prob: Tensor, of_entropy: Tensor) -> Tensor:

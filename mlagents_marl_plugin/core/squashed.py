@@ -120,9 +120,3 @@ class SquashedDistribution(ActionDistribution):
         """
         correction: Tensor = 2.0 * (math.log(2.0) - before_tanh - F.softplus(-2.0 * before_tanh))
         return (noise.square() * -0.5 - self.log_std - LOG_SQRT_2PI - correction).sum(-1)
-
-    def _within_bounds(self, of_log_std: Tensor) -> Tensor:
-        """A gradient by log-deviations that never draws them further out of their bounds, but back in."""
-        unbounded, (low, high) = self._raw[..., self.layout.size :], self.head.bounds
-        outwards = ((unbounded < low) & (of_log_std > 0)) | ((unbounded > high) & (of_log_std < 0))
-        return of_log_std.masked_fill(outwards, 0.0)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.distributions import ActionDistribution, GaussianHead, StdType
+from mlagents_marl_plugin.core.squashed import SquashedDistribution
 from mlagents_marl_plugin.core.types import ActionLayout
 
 LAYOUTS = {
@@ -80,6 +81,7 @@ def test_log_probability_and_entropy_are_those_of_torch(layout: ActionLayout, he
 @EVERY_LAYOUT
 def test_derivatives_are_those_of_autograd(layout: ActionLayout, head: GaussianHead) -> None:
     raw, free, allowed = made(layout, head)
+    raw[:, layout.size :].clamp_(*head.bounds)  # beyond them see below
     policy = ActionDistribution(layout, head, raw, free, allowed)
     action = policy.sample(torch.Generator().manual_seed(1)).double()
     random = torch.Generator().manual_seed(2)
@@ -149,6 +151,21 @@ def test_deviations_stay_within_their_bounds() -> None:
     raw = torch.tensor([[0.0, -9.0], [0.0, 9.0], [0.0, 0.5]])
     policy = ActionDistribution(layout, head, raw, None, torch.ones(3, 0))
     assert policy.log_std.exp().squeeze(1).tolist() == pytest.approx([0.1, math.exp(2), math.exp(0.5)])
-    of_raw = policy.backward(torch.ones(3, 1), torch.ones(3), torch.ones(3))[0]
-    assert of_raw[:2, 1].tolist() == [0.0, 0.0]
-    assert float(of_raw[2, 1]) != 0.0
+
+
+@pytest.mark.parametrize("kind", [ActionDistribution, SquashedDistribution])
+def test_a_deviation_beyond_its_bounds_can_come_back(kind: type[ActionDistribution]) -> None:
+    """A step along minus the gradient leads back, or nowhere; within the bounds it leads where it is wished."""
+    head = GaussianHead(StdType.STATE_DEPENDENT, min_std=0.1, squashed=kind is SquashedDistribution)
+    low, high = head.bounds
+    outputs = torch.tensor([low - 1.0, low + 0.1, high - 0.1, high + 1.0])
+    raw = torch.stack([torch.zeros(4), outputs], 1)
+    policy = kind(ActionLayout(1), head, raw, None, torch.ones(4, 0))
+    action, nothing = torch.zeros(4, 1), torch.zeros(4)  # at the mean: likelier by a smaller deviation
+    likelier = policy.backward(action, -torch.ones(4), nothing)[0][:, 1]
+    less_likely = policy.backward(action, torch.ones(4), nothing)[0][:, 1]
+    assert (-likelier).tolist() == [0.0, -1.0, -1.0, -1.0]
+    assert (-less_likely).tolist() == [1.0, 1.0, 1.0, 0.0]
+    if kind is ActionDistribution:
+        more_entropy = policy.backward(action, nothing, -torch.ones(4))[0][:, 1]
+        assert (-more_entropy).tolist() == [1.0, 1.0, 1.0, 0.0]
