@@ -14,7 +14,10 @@ from mlagents_marl_plugin.player.scenes.parallel_area import takes
 _MODE = "rgb_array"
 _SECONDS = 0.1
 _RATES = ("render_fps", "video.frames_per_second")
-_REMEDY = f"if its factory takes a render mode, give --set render_mode={_MODE} after --env-args"
+_REMEDY = (
+    f"if its factory takes a render mode, give --set render_mode={_MODE} after --env-args; some draw only where "
+    "there is a screen"
+)
 
 
 class ParallelFilm(Film):
