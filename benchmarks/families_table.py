@@ -8,6 +8,7 @@ from result_lines import FOLDER, read
 
 RESULTS = FOLDER / "families.jsonl"
 RESAMPLES = 10_000
+ENOUGH = 5  # seeds for a rank and an interval
 TITLES = (
     "rank",
     "family",
@@ -50,7 +51,7 @@ def tables(lines: list[dict[str, Any]]) -> list[str]:
 
 
 def table(lines: list[dict[str, Any]]) -> list[str]:
-    """A row per family, ranked by the mean of what its seeds reached.
+    """A row per family, best mean first; those with fewer than ``ENOUGH`` seeds have no rank and no interval.
 
     A family shares the rank of the one above if their intervals overlap with that rank's first.
     """
@@ -59,19 +60,22 @@ def table(lines: list[dict[str, Any]]) -> list[str]:
         families.setdefault(line["family"], []).append(line)
     reached = {family: _last(runs, "greedy_return") for family, runs in families.items()}
     rows = [f"| {' | '.join(TITLES)} |", f"|{' --- |' * len(TITLES)}"]
-    rank, lowest = 0, 0.0
-    for place, family in enumerate(sorted(reached, key=lambda name: -float(np.mean(reached[name]))), 1):
-        runs = families[family]
-        low, high = interval(reached[family])
-        if place == 1 or high < lowest:
-            rank, lowest = place, low
+    place, rank, lowest = 0, 0, 0.0
+    for family in sorted(reached, key=lambda name: -float(np.mean(reached[name]))):
+        runs, shown = families[family], ["", ""]
+        if len(runs) >= ENOUGH:
+            place += 1
+            low, high = interval(reached[family])
+            if place == 1 or high < lowest:
+                rank, lowest = place, low
+            shown = [str(rank), f"{low:.2f} to {high:.2f}"]
         goals = _last(runs, "goals")
         cells = [
-            str(rank),
+            shown[0],
             f"`{family}`",
             ", ".join(str(line["seed"]) for line in runs),
             f"{np.mean(reached[family]):.2f}",
-            f"{low:.2f} to {high:.2f}",
+            shown[1],
             _each(reached[family]),
             _each(np.mean([line["greedy_return"] for line in runs], 0)),
             f"{np.mean(_last(runs, 'exploring_return')):.2f}",

@@ -1,4 +1,4 @@
-"""Writes the tables of results from ``benchmarks/results/tennis.jsonl`` into the pages that show them.
+"""Writes the tables of ``benchmarks/results/tennis.jsonl`` and ``families.jsonl`` into the pages that show them.
 
 uv run python benchmarks/tables.py            # rewrite
 uv run python benchmarks/tables.py --check    # exit 1 if a page does not show what was measured
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import families_table
 from result_lines import FOLDER, ROOT, read
 
 RESULTS = FOLDER / "tennis.jsonl"
@@ -108,6 +109,9 @@ def main() -> int:
     pages = {
         ROOT / "README.md": summary(runs),
         ROOT / "trainer_configs" / "README.md": [*summary(runs), *seed_by_seed(runs)],
+        ROOT / "benchmarks" / "README.md": families_table.tables(
+            families_table.newest(families_table.RESULTS)
+        ),
     }
     stale = 0
     for page, rows in pages.items():
