@@ -1,7 +1,7 @@
 """On-policy learners on one-step games whose answers are known.
 
-Every preset has to find the rewarded action, and must not find it in rewards drawn at random. A game whose best joint
-action needs both agents has to be solved, and one in which two agents who see the same must choose differently: by
+Every preset has to find the rewarded action, and must not find it in rewards drawn at random. A game in which one's best
+choice depends on what the mate has come to do has to be solved, and one in which two agents who see the same must choose differently: by
 actors that can differ, while a shared one stays at what it can reach, one half.
 """
 
@@ -28,7 +28,7 @@ def group(layout: ActionLayout) -> GroupSpec:
     return GroupSpec((RoleSpec("a", 2, ((4,),), layout),))
 
 
-def learner_of(name: str, layout: ActionLayout, **settings: object) -> MappoLearner:
+def learner_of(name: str, layout: ActionLayout, seed: int = 0, **settings: object) -> MappoLearner:
     algorithm = ALGORITHMS[name]
     rates = {"learning_rate": 0.01, "critic_learning_rate": 0.01}
     cut = {"discretise": 10} if layout.continuous and not algorithm.supports_continuous else {}
@@ -41,7 +41,7 @@ def learner_of(name: str, layout: ActionLayout, **settings: object) -> MappoLear
         normalize=False,
         discount=0.99,
         device=CPU,
-        seed=0,
+        seed=seed,
     )
     return made
 
@@ -119,19 +119,30 @@ def test_nothing_is_found_in_rewards_at_random(name: str, layout: ActionLayout) 
     assert learnt(name, layout, updates_of(name), at_random=True) < 0.9
 
 
-@pytest.mark.parametrize("name", ["mappo", "mappo_shared"])
-def test_a_game_that_needs_both_agents_is_solved(name: str) -> None:
-    """Both choosing 0 earns 1, both choosing 1 earns 0.6, anything else nothing."""
-    layout = ActionLayout(0, (2,))
+# The group's reward; the first agent chooses the row. Against a mate that chooses at random its first choice earns -1
+# and its second 0.5. The second agent is better off with its first choice whatever the other does; then so is the first.
+MISLEADING = torch.tensor([[1.0, -3.0], [0.6, 0.4]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_game_whose_best_choice_depends_on_the_mate_is_solved(seed: int) -> None:
+    """The first agent begins by leaving the choice that it comes back to, once its mate has made up its mind."""
 
     def reward(action: Tensor) -> Tensor:
-        both = action.prod(1)  # [R, 2]: both chose 0, both chose 1
-        return (both[:, :1] + 0.6 * both[:, 1:]).expand(-1, 2)
+        earned = torch.einsum("ri,ij,rj->r", action[:, 0], MISLEADING, action[:, 1])
+        return earned.unsqueeze(1).expand(-1, 2)
 
-    learner = learner_of(name, layout, share_actor=Sharing.SEPARATE)
-    train(learner, 25, reward)
-    chosen = play(learner, torch.randn(100, 8), torch.Generator(), greedy=True)
-    assert float(chosen[..., 0].prod(1).mean()) == 1.0
+    def chances() -> list[float]:
+        """Of the first choice, by agent."""
+        obs = torch.randn(400, 8, generator=torch.Generator().manual_seed(3))
+        return play(learner, obs, torch.Generator().manual_seed(4))[..., 0].mean(0).tolist()
+
+    learner = learner_of("mappo", ActionLayout(0, (2,)), seed, share_actor=Sharing.SEPARATE, num_epoch=4)
+    train(learner, 2, reward)
+    early = chances()
+    train(learner, 20, reward)
+    assert early[0] < 0.4
+    assert min(chances()) > 0.95
 
 
 def apart(sharing: Sharing) -> tuple[float, float]:
