@@ -64,7 +64,8 @@ class MaddpgConfig(ReplayConfig, ActorCriticConfig, RewardConfig):
     """How fast Ornstein-Uhlenbeck noise forgets, 0 < noise_theta <= 1; unused by gaussian."""
 
     epsilon: float = 0.0
-    """Chance at the start of a random discrete choice, 0 <= epsilon <= 1; fades like the noise."""
+    """Chance at the start of a random discrete choice, 0 <= epsilon <= 1; fades like the noise, or by noise_decay
+    if there is none."""
 
     random_steps: int = 0
     """Agent steps at the start in which actions are uniformly random, >= 0."""

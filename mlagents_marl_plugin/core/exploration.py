@@ -172,8 +172,8 @@ class ExplorationSchedule:
         return max(self.floor, self.scale * self.decay**step)
 
     def relative(self, step: int) -> float:
-        """``scale_at(step) / scale``, in [0, 1]; 0 if the scale is 0."""
-        return self.scale_at(step) / self.scale if self.scale else 0.0
+        """``scale_at(step) / scale``, in [0, 1]; without noise, ``decay^step``."""
+        return self.scale_at(step) / self.scale if self.scale else self.decay**step
 
     def is_random(self, step: int) -> bool:
         """True while actions are uniformly random."""
@@ -185,7 +185,8 @@ class Explorer:
 
     Continuous values get noise and are clipped to [-1, 1]. Discrete branches explore already, since the
     policy draws them (`actions.sample`); a policy that has become sure of a bad choice does not, for which
-    ``epsilon`` replaces the choice of a branch by a uniformly random permitted one. It fades like the noise.
+    ``epsilon`` replaces the choice of a branch by a uniformly random permitted one. It fades like the noise, or
+    by its ``decay`` where the noise's scale is 0.
     """
 
     def __init__(

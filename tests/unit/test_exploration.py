@@ -109,7 +109,8 @@ def test_the_schedule_fades_to_its_floor() -> None:
     assert [schedule.relative(step) for step in range(4)] == [1.0, 0.5, 0.25, 0.25]
     assert [schedule.is_random(step) for step in range(4)] == [True, True, False, False]
     assert schedule.scale_at(10_000_000) == 0.1
-    assert ExplorationSchedule(scale=0.0, floor=0.0).relative(5) == 0.0
+    silent = ExplorationSchedule(scale=0.0, floor=0.0, decay=0.5)
+    assert [(silent.scale_at(step), silent.relative(step)) for step in (0, 2)] == [(0.0, 1.0), (0.0, 0.25)]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +158,13 @@ def test_first_actions_are_uniform_and_permitted_whatever_the_policy_wants() -> 
     assert torch.equal(later[:, 2:], policy_actions(num_rows)[:, 2:])
 
 
-def test_epsilon_replaces_choices_by_permitted_ones_and_fades_like_the_noise() -> None:
+@pytest.mark.parametrize("floor", [0.1, 0.0])
+def test_epsilon_replaces_choices_by_permitted_ones_and_fades_like_the_noise(floor: float) -> None:
+    """A scene of choices alone may well be without noise."""
     num_rows = 60_000
     allowed = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0]).repeat(num_rows, 1)
-    curious = explorer(ExplorationSchedule(0.4, 0.1, 0.5), epsilon=0.4)
-    for step, epsilon in ((0, 0.4), (1, 0.2), (5, 0.1)):
+    curious = explorer(ExplorationSchedule(4.0 * floor, floor, 0.5), epsilon=0.4)
+    for step, epsilon in ((0, 0.4), (1, 0.2), (2, 0.1), (5, 0.25 * 0.4 if floor else 0.4 / 32)):
         explored = curious.explore(policy_actions(num_rows), allowed, torch.arange(num_rows), step)
         expected = [1 - epsilon / 2, 0.0, epsilon / 2, 1 - epsilon / 2, epsilon / 2]
         assert explored[:, 2:].mean(0).tolist() == pytest.approx(expected, abs=0.01)
