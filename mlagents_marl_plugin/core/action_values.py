@@ -111,8 +111,8 @@ def _sum_over_choices(per_choice: Tensor, branch_of_choice: Tensor) -> Tensor:
 
 
 def _of_largest(layout: ActionLayout, raw: Tensor, chooser: Tensor, allowed: Tensor) -> Tensor:
-    """[B, N, branches] of raw [B, N, choices], see `ActionValues.best`; where nothing is permitted, anything."""
-    score = chooser.masked_fill(allowed == 0, torch.finfo(chooser.dtype).min)
+    """[B, N, branches] of raw [B, N, choices], see `ActionValues.best`; where nothing is permitted, anything is."""
+    score = actions.forbid(layout, chooser, allowed)
     branches = zip(actions.by_branch(layout, raw), actions.by_branch(layout, score), strict=True)
     picked = [values.gather(-1, scores.argmax(-1, keepdim=True)) for values, scores in branches]
     return picked[0] if len(picked) == 1 else torch.cat(picked, -1)

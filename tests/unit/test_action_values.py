@@ -69,6 +69,17 @@ def test_the_maximum_is_over_what_is_permitted() -> None:
                 column += 1
 
 
+def test_where_no_choice_of_a_branch_is_permitted_all_are() -> None:
+    """A replay that an older version saved may hold such rows; whoever acts takes the largest there."""
+    values, permitted = raw(), allowed()
+    permitted[:, 3:5] = 0.0  # the second branch of the first agent
+    everything = permitted.clone()
+    everything[:, 3:5] = 1.0
+    best = VALUES.best(values, values, permitted)
+    assert torch.equal(best[:, 1], values[0][:, 0, 3:].amax(-1))
+    assert torch.equal(best, VALUES.best(values, values, everything))
+
+
 @pytest.mark.parametrize("temperature", [0.03, 1.0])
 def test_soft_values_are_those_of_the_softmax_policy(temperature: float) -> None:
     """``sum_a pi(a) (q(a) - temperature log pi(a))``, Vieillard et al. 2020, eq. 1; forbidden choices have no part."""
