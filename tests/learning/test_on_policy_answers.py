@@ -1,8 +1,8 @@
 """On-policy learners on one-step games whose answers are known.
 
-Every preset has to find the rewarded action, and must not find it in rewards drawn at random. A game in which one's best
-choice depends on what the mate has come to do has to be solved, and one in which two agents who see the same must choose differently: by
-actors that can differ, while a shared one stays at what it can reach, one half.
+Every preset has to find the rewarded action, and must not find it in rewards drawn at random. A game has to be solved
+in which one's best choice depends on what the mate has come to do, and one in which two agents who see the same must
+choose differently: by actors that can differ, while a shared one stays at what it can reach, one half.
 """
 
 from collections.abc import Callable
@@ -119,8 +119,9 @@ def test_nothing_is_found_in_rewards_at_random(name: str, layout: ActionLayout) 
     assert learnt(name, layout, updates_of(name), at_random=True) < 0.9
 
 
-# The group's reward; the first agent chooses the row. Against a mate that chooses at random its first choice earns -1
-# and its second 0.5. The second agent is better off with its first choice whatever the other does; then so is the first.
+# The group's reward; the first agent chooses the row. Against a mate that chooses at random its first choice earns
+# -1 and its second 0.5. The second agent is better off with its first choice whatever the other does; then so is the
+# first.
 MISLEADING = torch.tensor([[1.0, -3.0], [0.6, 0.4]])
 
 
