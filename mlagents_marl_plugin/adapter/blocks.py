@@ -29,7 +29,8 @@ class Steps(NamedTuple):
     value_mask: np.ndarray  # [M, N] bool
     reward: np.ndarray  # [M, N] float32, each agent's own
     group_reward: np.ndarray  # [M] float32, the group's, once
-    terminated: np.ndarray  # [M, N] bool
+    terminated: np.ndarray  # [M, N] bool, nothing more is earned: where fates are shared, by the group's end only
+    ended: np.ndarray  # [M, N] bool, the scene ended this very agent, though its group may play on
     joint_obs: np.ndarray  # [M, joint] float32, the completed steps' observations
 
 
@@ -142,7 +143,8 @@ class Block:
             obs[index], mask[index], allowed[index] = composed_obs, present, composed_allowed
         rows = np.array(self.completed, np.int64)
         at = rows % staging.capacity
-        terminated = staging.end[at] == TERMINATED
+        ended = staging.end[at] == TERMINATED
+        terminated = ended.copy()
         for index, together in self.shared_fate:
             terminated[index] = together
         return Steps(
@@ -161,6 +163,7 @@ class Block:
             reward=staging.reward[at],
             group_reward=self._group_reward(rows, at),
             terminated=terminated,
+            ended=ended,
             joint_obs=staging.joint(staging.obs, rows),
         )
 

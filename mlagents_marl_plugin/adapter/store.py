@@ -53,7 +53,7 @@ class Rewards:
                 reward=_tensor(steps.reward),
                 group_reward=_tensor(steps.group_reward),
                 next_obs=spec.role_obs(_tensor(next_obs), 0),
-                terminated=_tensor(steps.terminated),
+                terminated=_tensor(steps.ended),
                 present=present,
             )
         )
