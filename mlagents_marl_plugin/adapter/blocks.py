@@ -22,6 +22,8 @@ class Steps(NamedTuple):
     rows: np.ndarray  # [M] int64, the completed steps
     next_rows: np.ndarray  # [M] int64, where their successors' observations are
     cut: np.ndarray  # [M] bool, the successor is only an observation, the next step is elsewhere
+    resumed: np.ndarray  # [M] int64, where it is, if the others play on; else -1
+    anew: np.ndarray  # [M, N] bool, the slot is a newcomer's in the next step
     action: np.ndarray  # [M, joint] float32
     log_prob: np.ndarray  # [M, N] float32, of what was decided in this very step
     present: np.ndarray  # [M, N] bool
@@ -73,6 +75,7 @@ class Block:
         self.rows: list[int] = []
         self.next_rows: list[int] = []
         self.cut: list[bool] = []
+        self.resumed: list[int] = []
         self.shared_fate: list[tuple[int, np.ndarray]] = []
 
     def _append(self, source: int) -> int:
@@ -89,13 +92,16 @@ class Block:
                 continue
             self.rows.append(tail if tail >= 0 else self._append(row))
             following = self._append(-1 if ended else successor)
+            tail, resumed = following, -1
             if ended:
                 over = bool(chunk.over[number])
                 self._compose(row, int(chunk.at[number]), -1 if over else successor)
                 self._share_fate(int(chunk.at[number]), over)
-            tail = -1 if ended else following
+                # At once, so that it is known where they play on.
+                tail = resumed = -1 if over else self._append(successor)
             self.next_rows.append(following)
             self.cut.append(ended)
+            self.resumed.append(resumed)
             self.completed.append(row)
         self.lanes.tail[chunk.lane] = tail
 
@@ -147,6 +153,9 @@ class Block:
         terminated = ended.copy()
         for index, together in self.shared_fate:
             terminated[index] = together
+        stayed = staging.present[at] & (staging.end[at] == NOT_ENDED)
+        successor = staging.successor[at]
+        anew = staging.present[successor % staging.capacity] & ~stayed & (successor >= 0)[:, None]
         return Steps(
             obs=obs,
             agent_mask=mask,
@@ -155,6 +164,8 @@ class Block:
             rows=np.array(self.rows, np.int64),
             next_rows=np.array(self.next_rows, np.int64),
             cut=np.array(self.cut, bool),
+            resumed=np.array(self.resumed, np.int64),
+            anew=anew,
             action=staging.joint(staging.action, rows),
             log_prob=staging.log_prob[at],
             present=staging.present[at],

@@ -177,6 +177,7 @@ class RolloutStore(_Store):
 
     def _complete(self, steps: Steps, reward: Tensor) -> None:
         outcome = self._outcome(steps, reward)
+        outcome |= {"resumed": _tensor(steps.resumed), "anew": _tensor(steps.anew)}
         self.rollout.complete(**outcome, log_prob=_tensor(steps.log_prob), acted=_tensor(steps.decided))
         self.agent_steps += int(steps.decided.sum())
 

@@ -6,8 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mlagents_marl_plugin.core.lane_chains import Heirs
 from mlagents_marl_plugin.core.learnt import Network
-from mlagents_marl_plugin.core.sequences import Pieces, Recurrence
+from mlagents_marl_plugin.core.sequences import Chains, Recurrence
 
 
 class Reader(Protocol):
@@ -63,30 +64,36 @@ class LaneMemories:
 
 
 def chain_values(
-    reader: Reader, joint: Tensor, chains: Pieces, first: Tensor, rows_at_once: int
+    reader: Reader, joint: Tensor, chains: Chains, heirs: Heirs, first: Tensor, rows_at_once: int
 ) -> tuple[Tensor, Tensor]:
     """What is said of all rows, and what the reader remembered before each.
 
     Args:
         joint: [R, I], normalised.
-        chains: all rows as whole chains.
-        first: [R, U, M], what is remembered before the first row of each chain; other rows are not read.
+        chains: of all rows.
+        heirs: who goes on where a chain ends.
+        first: [L, U, M], what is remembered before the first row of each chain; other rows are not read. What heirs
+            begin with is filled in.
         rows_at_once: about how many rows to compute at once, where memory is short; 0 = all.
 
     Returns:
         [R, W] and [R, U, M].
     """
-    num_rows, number = len(joint), torch.arange(len(chains), device="cpu")
-    at_once = max(1, rows_at_once * len(chains) // num_rows) if rows_at_once else len(chains)
+    num_rows, pieces, generations = len(joint), chains.whole(), chains.generations(heirs.row[: len(joint)])
+    at_once = max(1, rows_at_once * len(pieces) // num_rows) if rows_at_once else len(pieces)
+    heir = heirs.row.to(joint.device)
     said = torch.empty(0, device=joint.device)
     before = torch.empty(num_rows, *reader.memory_shape, device=joint.device)
-    for chosen in number.split(at_once):
-        packed = chains.packed(chosen).to(joint.device)
+    for chosen in (some for generation in generations for some in generation.split(at_once)):
+        packed = pieces.packed(chosen).to(joint.device)
         rows = packed.rows
         recurrence = Recurrence(packed.counts, first[rows[: packed.counts[0]]], None)
         of_rows = reader(joint.index_select(0, rows), recurrence)
         if not len(said):
             said = of_rows.new_empty(num_rows, of_rows.shape[1])
         said[rows] = of_rows
-        before[rows] = packed.before(reader.memories())
+        memories = reader.memories()
+        before[rows] = packed.before(memories)
+        if heirs.any:
+            first[heir[rows]] = memories[packed.counts[0] :] * heirs.stays[rows]
     return said, before

@@ -86,9 +86,11 @@ def remembered(batch: RolloutBatch, of_critic: Tensor | None) -> Remembered:
 
 
 def played_sequences(batch: RolloutBatch, length: int, burn_in: int) -> Pieces:
-    """The rows of a rollout in sequences of ``length`` steps at most, which no cut goes through."""
-    num_rows = len(batch.reward)
-    going_on = batch.successor.cpu().masked_fill(batch.cut.cpu() > 0, num_rows)
+    """The rows of a rollout in sequences of ``length`` steps at most, through which no cut goes and nobody comes."""
+    num_rows, parted = len(batch.reward), batch.cut
+    if batch.anew is not None:
+        parted = parted + batch.anew.sum(1)
+    going_on = batch.successor.cpu().masked_fill(parted.cpu() > 0, num_rows)
     return Chains(going_on, num_rows).pieces(length, burn_in)
 
 

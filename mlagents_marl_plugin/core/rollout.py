@@ -49,6 +49,7 @@ class Rollout:
         self._number = torch.empty(0, dtype=torch.int64, device="cpu")
         self._successor = torch.empty(0, dtype=torch.int64, device="cpu")  # a number, or _OPEN
         self._cut = torch.empty(0, dtype=torch.bool, device="cpu")
+        self._resumed = torch.empty(0, dtype=torch.int64, device="cpu")  # a number, or _OPEN
         self._held = 0
         self._num_complete = 0
         self._next_id = 0
@@ -57,8 +58,8 @@ class Rollout:
 
     @staticmethod
     def bytes_per_step(spec: GroupSpec, memory_size: int = 0) -> int:
-        """Bytes that one group step takes: 4 per float of the row and 17 for its place in the lane."""
-        return RowLayout.of(spec, on_policy=True, memory_size=memory_size).width * 4 + 17
+        """Bytes that one group step takes: 4 per float of the row and 25 for its place in the lane."""
+        return RowLayout.of(spec, on_policy=True, memory_size=memory_size).width * 4 + 25
 
     @property
     def next_id(self) -> int:
@@ -92,7 +93,7 @@ class Rollout:
             self._make_room(max(last, 2 * len(self._number)))
         self._rows[first:last] = block.to(self.device)
         self._number[first:last] = torch.arange(self._next_id, self._next_id + len(block), device="cpu")
-        self._successor[first:last] = _OPEN
+        self._successor[first:last] = self._resumed[first:last] = _OPEN
         self._held = last
         first_id = self._next_id
         self._next_id += len(block)
@@ -109,6 +110,8 @@ class Rollout:
         cut: Tensor,
         log_prob: Tensor,
         acted: Tensor,
+        resumed: Tensor | None = None,
+        anew: Tensor | None = None,
     ) -> None:
         """Fill in what happened at open rows, which `take` hands over from then on.
 
@@ -126,6 +129,9 @@ class Rollout:
                 limit, or where a member left): bootstrap from it, but look no further.
             log_prob: [M, N] of the slot's action, by the policy that drew it.
             acted: [M, N] bool or 0/1: the slot decided in this row; else it is absent, or keeps up its last action.
+            resumed: [M] int64 on the CPU, the row in which the others play on where the successor is only the end of
+                a lane; -1, or None: nobody does.
+            anew: [M, N] bool or 0/1: from the next row on the slot is a newcomer's; None: nobody comes.
 
         Raises:
             ValueError: if a shape is wrong, or a row is unknown, was completed before, or is not older than
@@ -134,6 +140,8 @@ class Rollout:
         layout, num_rows = self._layout, rows.shape[0]
         given = {"action": action, "value_mask": value_mask, "reward": reward, "terminated": terminated}
         given |= {"log_prob": log_prob, "acted": acted, "cut": cut.unsqueeze(-1)}
+        if anew is not None:
+            given["anew"] = anew
         block = outcome_block("Rollout.complete", layout, num_rows, given)
         check_shape("Rollout.complete", "next_rows", next_rows, (num_rows,))
         kept = self._accept(rows, next_rows)
@@ -141,6 +149,9 @@ class Rollout:
         places = self._places(rows[kept])[0]
         self._successor[places] = next_rows[kept]
         self._cut[places] = cut[kept.to(cut.device)].bool().cpu()
+        if resumed is not None:
+            check_shape("Rollout.complete", "resumed", resumed, (num_rows,))
+            self._resumed[places] = resumed[kept]
         self._num_complete += len(kept)
 
         block, place = block[kept.to(block.device)].to(self.device), places.to(self.device)
@@ -187,6 +198,8 @@ class Rollout:
             memory=rows[:, layout.memory].unflatten(1, (self.spec.num_slots, self.memory_size)),
             number=self._number[taken],
             allowed_behind=seen[len(places) :, layout.allowed],
+            resumed=self._resumed[places],
+            anew=rows[:, layout.anew],
         )
         ends = following[self._cut[places]]
         self._keep_open(~complete, ends)
@@ -208,7 +221,7 @@ class Rollout:
         num_kept = len(kept)
         self._rows[:num_kept] = self._rows.index_select(0, kept.to(self.device))
         self._number[:num_kept] = self._number[kept]
-        self._successor[:num_kept] = _OPEN
+        self._successor[:num_kept] = self._resumed[:num_kept] = _OPEN
         self._held, self._num_complete = num_kept, 0
 
     def _accept(self, rows: Tensor, next_rows: Tensor) -> Tensor:
@@ -239,13 +252,15 @@ class Rollout:
         bytes_per_step = self.bytes_per_step(self.spec, self.memory_size)
         with buffer_memory("Rollout", num_rows, bytes_per_step, self.device):
             rows = torch.zeros(num_rows, self._layout.width, device=self.device)
-        number, successor = torch.full((2, num_rows), _OPEN, dtype=torch.int64, device="cpu").clone()
+        number, successor, resumed = torch.full((3, num_rows), _OPEN, dtype=torch.int64, device="cpu").clone()
         cut = torch.zeros(num_rows, dtype=torch.bool, device="cpu")
         for new, old in (
             (rows, self._rows),
             (number, self._number),
             (successor, self._successor),
             (cut, self._cut),
+            (resumed, self._resumed),
         ):
             new[: self._held] = old[: self._held]
         self._rows, self._number, self._successor, self._cut = rows, number, successor, cut
+        self._resumed = resumed

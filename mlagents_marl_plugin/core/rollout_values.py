@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from mlagents_marl_plugin.core.chain_values import LaneMemories, Reader, chain_values
+from mlagents_marl_plugin.core.lane_chains import LaneChains
 from mlagents_marl_plugin.core.on_policy_samples import micro_batches
-from mlagents_marl_plugin.core.sequences import Chains
 from mlagents_marl_plugin.core.types import RolloutBatch
 
 
@@ -38,12 +38,13 @@ class RolloutValues:
 
     def _in_turn(self, batch: RolloutBatch, joint: Tensor) -> tuple[Tensor, Tensor]:
         assert batch.number is not None and batch.waiting is not None
-        successor, (num_rows, num_slots) = batch.successor.cpu(), batch.reward.shape
-        # What is seen behind a cut belongs to what was before it, but a row that was acted in begins anew.
-        begins_anew = (batch.cut.cpu() > 0) & (successor < num_rows)
-        chains = Chains(successor.masked_fill(begins_anew, len(joint)), len(joint)).whole()
-        first = self._lane_memories.of(batch.number)
+        (num_rows, num_slots), (num_units, memory_size) = batch.reward.shape, self._critic.memory_shape
+        chains, heirs, behind = LaneChains.of(batch, num_units)
+        known = self._lane_memories.of(batch.number)
+        first = torch.cat([known, known.new_zeros(len(behind) + 1, num_units, memory_size)])
         rows_at_once = max(1, self._micro_batch_size // num_slots) if self._micro_batch_size else 0
-        said, before = chain_values(self._critic, joint, chains, first, rows_at_once)
-        self._lane_memories.keep(batch.number[num_rows:], before[num_rows:], batch.waiting)
+        said, before = chain_values(self._critic, joint, chains, heirs, first, rows_at_once)
+        number = torch.cat([batch.number[num_rows:], behind])
+        memory = torch.cat([before[num_rows:], first[len(joint) : -1]])
+        self._lane_memories.keep(number, memory, batch.waiting)
         return said, before

@@ -24,6 +24,7 @@ class RowLayout(NamedTuple):
     terminated: slice
     log_prob: slice
     acted: slice
+    anew: slice
     cut: slice
     agent_mask: slice
     allowed: slice
@@ -34,7 +35,8 @@ class RowLayout(NamedTuple):
         cls, spec: GroupSpec, on_policy: bool = False, memory_size: int = 0, in_sequence: bool = False
     ) -> "RowLayout":
         """The layout of a group's rows; with ``on_policy`` or ``in_sequence`` also who decided, with the former also
-        how likely the action was; with a ``memory_size`` also what every slot remembered before it decided.
+        how likely the action was and whose places were taken anew; with a ``memory_size`` also what every slot
+        remembered before it decided.
         """
         slots = spec.num_slots
         widths = (
@@ -45,6 +47,7 @@ class RowLayout(NamedTuple):
             slots,
             slots if on_policy else 0,
             slots if on_policy or in_sequence else 0,
+            slots if on_policy else 0,
             1,
             slots,
             spec.allowed_size,

@@ -86,6 +86,22 @@ class Chains:
         """Every chain as one sequence."""
         return Pieces(self.order, self._first, self._length, torch.zeros_like(self._length))
 
+    def generations(self, heir: Tensor) -> Sequence[Tensor]:
+        """Numbers of chains [k] each: those that begin by themselves, then those that begin where these end, and so on.
+
+        Args:
+            heir: [num_rows] int64 on the CPU, the first row of the chain that goes on behind a chain's last row, a
+                later one and nobody else's; where it is not below ``num_rows`` nobody's.
+        """
+        chain, chains = torch.empty_like(self.order), _count(len(self._first))
+        chain[self.order] = chains.repeat_interleave(self._length)
+        following = torch.full_like(chains, len(chains))
+        last = (heir < len(chain)).nonzero().squeeze(-1)
+        following[chain[last]] = chain[heir[last]]
+        packed = Chains(following, len(chains)).whole().packed()
+        generations: Sequence[Tensor] = packed.rows.split(packed.counts)
+        return generations
+
     def pieces(self, length: int, burn_in: int) -> "Pieces":
         """Chains cut into pieces of ``length`` rows, the last of each chain with what is left.
 

@@ -174,9 +174,9 @@ class RolloutBatch(NamedTuple):
     memory: Tensor | None = None  # [R, N, M], what each slot remembered before it decided; None as M = 0
     number: Tensor | None = None  # [R + E] int64 on the CPU, by which a row is known from rollout to rollout
     allowed_behind: Tensor | None = None  # [E, joint choices] float 0/1; None: everything
-    waiting: Tensor | None = (
-        None  # [W] int64 on the CPU, ascending, numbers of all rows that may yet be completed
-    )
+    waiting: Tensor | None = None  # [W] int64 on the CPU, ascending, numbers of all open rows
+    resumed: Tensor | None = None  # [R] int64 on the CPU, number of the row where others play on; or -1
+    anew: Tensor | None = None  # [R, N] float 0/1: from the next row on the slot is a newcomer's
 
 
 class Batch(NamedTuple):

@@ -25,7 +25,7 @@ class Table:
     """The rows of a trainer's replay, or of its rollout."""
 
     def __init__(self, trainer):
-        self.log_prob = None
+        self.log_prob = self.resumed = None
         slots = trainer.spec.num_slots
         parts = self._replay(trainer) if trainer.trainer_type == "maddpg" else self._rollout(trainer)
         self.obs = parts["obs"].reshape(-1, slots, OBS_SIZE)
@@ -52,6 +52,9 @@ class Table:
             return {**dict.fromkeys(RolloutBatch._fields, empty), "obs": empty.repeat(OBS_SIZE, 1)}
         batch = rollout.take()
         self.successor, self.complete = batch.successor.numpy(), np.arange(len(batch.action))
+        self.resumed, self.number, self.anew = (
+            part.numpy() for part in (batch.resumed, batch.number, batch.anew)
+        )
         self.acted, self.log_prob = batch.acted.numpy() > 0, batch.log_prob.numpy()
         return {name: part.numpy() for name, part in batch._asdict().items()}
 
@@ -107,6 +110,8 @@ def check(table: Table, account: Account, posthumous: bool) -> int:
             assert table.terminated[row, slot] == fate
             assert table.valued[row, slot]
         check_successor(table, account, row, area, ends, None if over else after)
+        if table.resumed is not None:
+            check_next(table, account, row, area, ends, None if over else after)
     return compared
 
 
@@ -126,6 +131,21 @@ def check_successor(table, account, row, area, ends, after) -> None:
             (newcomers if life.decided[0] == after else expected).add(seen)
     found = {(key, int(table.obs[following, slot, 4])) for key, slot in table.members(following).items()}
     assert expected <= found <= expected | newcomers, f"successor of row {row}, whose ends are {ends}"
+
+
+def check_next(table, account, row, area, ends, after) -> None:
+    """The group's next row, also where members ended, and who is new in it."""
+    assert (table.resumed[row] >= 0) == (bool(ends) and after is not None)
+    following = table.successor[row]
+    if ends:
+        found = np.flatnonzero(table.number == table.resumed[row])
+        if not len(found):
+            return  # it is still open
+        following = int(found[0])
+    members = table.members(following)
+    assert set(members) == set(account.there(area, after))
+    newcomers = {slot for key, slot in members.items() if key not in table.members(row)}
+    assert set(np.flatnonzero(table.anew[row]).tolist()) == newcomers
 
 
 def _final(account, area, ends) -> dict[tuple, int]:

@@ -79,7 +79,7 @@ def test_what_follows_an_end_permits_the_others_what_they_may_and_one_who_was_cu
     one = np.ones(1, bool)
     block.complete(Chunk(0, [before], np.array([before]), ~one, one, ~one, np.array([after])))
     steps = block.steps()
-    (following,) = steps.next_rows
+    (following,), (onward,) = steps.next_rows, steps.resumed
     assert steps.cut.tolist() == [True]
     assert steps.agent_mask[following].tolist() == [1.0, 1.0, 0.0, 1.0]
     assert steps.obs[following].tolist() == [1.0, 7.0, 0.0, 9.0]
@@ -87,3 +87,7 @@ def test_what_follows_an_end_permits_the_others_what_they_may_and_one_who_was_cu
     assert permitted[0].tolist() == [1.0, 0.0, 0.0]
     assert permitted[[1, 3]].all()
     assert table.allowed[0][after, 3].tolist() == [0.0, 1.0, 1.0]  # the newcomer's own stays
+    assert lanes.tail.tolist() == [onward]
+    assert steps.obs[onward].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert steps.agent_mask[onward].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert steps.anew.tolist() == [[False, False, False, True]]

@@ -1,6 +1,6 @@
 """What critics with a memory say of lanes that are cut up in one way or another: what they say of the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor
 from mlagents_marl_plugin.core.chain_values import Reader
 from mlagents_marl_plugin.core.encoded_critics import create_value_critic
 from mlagents_marl_plugin.core.group_memory import GroupMemory
+from mlagents_marl_plugin.core.mini_batches import played_sequences
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.recurrent_shape import Cell
@@ -53,33 +54,56 @@ class Said(NamedTuple):
 
 
 class Lane:
-    """A lane of which nothing ends; its observations depend on nothing but its number."""
+    """A lane whose observations depend on nothing but its number."""
 
-    def __init__(self, rollout: Rollout, number: int) -> None:
+    def __init__(
+        self, rollout: Rollout, number: int, ends: Sequence[int] = (), comes: Sequence[int] = ()
+    ) -> None:
+        """
+        Args:
+            ends: steps in which the second agent ends, while the first plays on.
+            comes: steps behind which the second agent is another one.
+        """
         self.rollout = rollout
+        self.ends = ends
+        self.comes = comes
         self.obs = torch.randn(12, SPEC.obs_size, generator=torch.Generator().manual_seed(number))
         self.step = 0
         self.rows = [self._append()]
+        self.shown: dict[int, int] = {}  # by step, the row that only shows how it ended
 
     def _append(self) -> int:
         return self.rollout.append(self.obs[self.step : self.step + 1], HERE, torch.ones(1, 0))
 
     def play(self, num_steps: int) -> None:
         for _ in range(num_steps):
+            ended, anew = self.step in self.ends, torch.tensor([[0.0, float(self.step in self.comes)]])
             self.step += 1
-            following, number = self._append(), torch.tensor([self.rows[-1]])
-            action = torch.zeros(1, SPEC.action_size)
-            outcome = (action, NOBODY, HERE, NOBODY, torch.tensor([following]), torch.zeros(1))
-            self.rollout.complete(number, *outcome, NOBODY, HERE)
-            self.rows.append(following)
+            following = onward = self._append()
+            if ended:
+                self.shown[self.step] = following
+                onward = self._append()
+            number, action = torch.tensor([self.rows[-1]]), torch.zeros(1, SPEC.action_size)
+            outcome = (action, NOBODY, HERE, NOBODY, torch.tensor([following]), torch.tensor([ended]))
+            resumed = torch.tensor([onward if ended else -1])
+            self.rollout.complete(number, *outcome, NOBODY, HERE, resumed, anew)
+            self.rows.append(onward)
 
 
-def said_of(make: Callable[[], Reader], played: list[tuple[int, int]]) -> list[list[Said]]:
-    """What is said of two lanes' rows, of which each rollout shows so many."""
+def said_of(
+    make: Callable[[], Reader],
+    played: list[tuple[int, int]],
+    ends: Sequence[int] = (),
+    comes: Sequence[int] = (),
+    size: int = 0,
+) -> tuple[list[list[Said]], dict[int, Said]]:
+    """What is said of two lanes' rows, of which each rollout shows so many, and by step of the rows that only show how
+    the first one ended.
+    """
     reader = make()
     with_large_weights(reader.nets, 1)
-    rollout, values = Rollout(SPEC, 16, CPU), RolloutValues(reader)
-    lanes, said = [Lane(rollout, number) for number in range(2)], dict[int, Said]()
+    rollout, values = Rollout(SPEC, 16, CPU), RolloutValues(reader, size)
+    lanes, said = [Lane(rollout, 0, ends, comes), Lane(rollout, 1)], dict[int, Said]()
     for num_steps in played:
         for lane, count in zip(lanes, num_steps, strict=True):
             lane.play(count)
@@ -87,9 +111,14 @@ def said_of(make: Callable[[], Reader], played: list[tuple[int, int]]) -> list[l
         assert batch.number is not None
         value, before = values(batch, batch.obs)
         assert before is not None
-        for place, number in enumerate(batch.number[: len(batch.action)].tolist()):
-            said[number] = Said(value[place], before[place])
-    return [[said[row] for row in lane.rows[:-1]] for lane in lanes]
+        said |= {number: Said(value[row], before[row]) for row, number in enumerate(batch.number.tolist())}
+    shown = {step: said[row] for step, row in lanes[0].shown.items()}
+    return [[said[row] for row in lane.rows[:-1]] for lane in lanes], shown
+
+
+def assert_same(lane: Sequence[Said], expected: Sequence[Said]) -> None:
+    for row, other in zip(lane, expected, strict=True):
+        torch.testing.assert_close(row, other)
 
 
 @EVERY_READER
@@ -100,10 +129,53 @@ def test_critics_remember_a_lane_from_rollout_to_rollout(
     make: Callable[[], Reader], played: list[tuple[int, int]]
 ) -> None:
     """Also where a rollout shows nothing of it."""
-    for lane, whole in zip(said_of(make, played), said_of(make, [(4, 4)]), strict=True):
-        for row, expected in zip(lane, whole, strict=True):
-            torch.testing.assert_close(row, expected)
+    for lane, whole in zip(said_of(make, played)[0], said_of(make, [(4, 4)])[0], strict=True):
+        assert_same(lane, whole)
         assert whole[2].before.abs().min() > 1e-6
+
+
+@EVERY_READER
+@pytest.mark.parametrize("size", [0, 1], ids=["at once", "one by one"])
+@pytest.mark.parametrize(
+    "played", [[(8, 8)], [(3, 8), (5, 0)], [(3, 0), (0, 1), (1, 0), (4, 7)]], ids=["one", "two", "four"]
+)
+def test_critics_remember_what_was_before_a_member_ended(
+    make: Callable[[], Reader], played: list[tuple[int, int]], size: int
+) -> None:
+    """What the others play on with, and what shows how the member ended, in however many rollouts it is learnt."""
+    (without, other), nothing = said_of(make, [(8, 8)])
+    (lane, same), shown = said_of(make, played, ends=(2, 3, 6), size=size)
+    assert not nothing and list(shown) == [3, 4, 7]
+    assert_same(lane, without)
+    assert_same(same, other)
+    assert_same(list(shown.values()), [without[step] for step in shown])
+
+
+@EVERY_READER
+@pytest.mark.parametrize("ends", [(2,), ()], ids=["at an end", "later"])
+@pytest.mark.parametrize("played", [[(6, 6)], [(3, 3), (3, 3)]], ids=["one", "two"])
+def test_who_takes_a_place_begins_with_nothing(
+    make: Callable[[], Reader], played: list[tuple[int, int]], ends: tuple[int, ...]
+) -> None:
+    """But the others go on, and so does the group's one memory. How who was there before ended is seen with its own."""
+    without = said_of(make, [(6, 6)])[0][0]
+    (lane, _), shown = said_of(make, played, ends=ends, comes=(2,))
+    assert_same(lane[:3], without[:3])
+    assert_same(list(shown.values()), [without[3]] * len(ends))
+    torch.testing.assert_close(lane[3].before[0], without[3].before[0])
+    if len(lane[3].before) > 1:
+        assert not lane[3].before[1].any()
+        assert without[3].before[1].abs().min() > 1e-6
+        assert lane[4].before[1].any()
+    torch.testing.assert_close(lane[5].before[0], without[5].before[0])
+
+
+def test_a_sequence_begins_with_a_newcomer_and_behind_an_end() -> None:
+    rollout = Rollout(SPEC, 16, CPU)
+    Lane(rollout, 0, ends=(1,), comes=(3,)).play(6)
+    packed = played_sequences(rollout.take(), 10, 2).packed()
+    assert packed.counts == (3, 3)
+    assert sorted(zip(*packed.rows.view(2, 3).tolist(), strict=True)) == [(0, 1), (2, 3), (4, 5)]
 
 
 def test_nothing_is_remembered_of_lanes_that_were_given_up() -> None:
