@@ -31,7 +31,7 @@ class Steps(NamedTuple):
     value_mask: np.ndarray  # [M, N] bool
     reward: np.ndarray  # [M, N] float32, each agent's own
     group_reward: np.ndarray  # [M] float32, the group's, once
-    terminated: np.ndarray  # [M, N] bool, nothing more is earned: where fates are shared, by the group's end only
+    terminated: np.ndarray  # [M, N] bool, nothing more is earned; of shared fates, by the group's end only
     ended: np.ndarray  # [M, N] bool, the scene ended this very agent, though its group may play on
     joint_obs: np.ndarray  # [M, joint] float32, the completed steps' observations
 
