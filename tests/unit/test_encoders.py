@@ -299,7 +299,8 @@ def test_a_learner_moves_its_encoders_and_goes_on_where_it_stopped(
     batch = random_batch(spec) if algorithm.data_regime == "off_policy" else random_rollout(spec)
     if remembers:
         number = torch.arange(len(batch.obs))
-        batch = batch._replace(memory=torch.zeros(len(batch.action), spec.num_slots, 4), number=number)
+        memory = torch.zeros(len(batch.action), spec.num_slots, 4)
+        batch = batch._replace(memory=memory, number=number, waiting=number[len(memory) :])
     before = encoders_in(first.state_dict())
     assert {part for part, _ in before} == {
         part for part in first.state_dict() if part.removeprefix("target_") in ("actor", "critic", "mixer")
