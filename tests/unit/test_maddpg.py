@@ -15,6 +15,7 @@ from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec
+from tests.unit.bad_values import check_nan_refused, check_refused
 from tests.unit.field_changes import REPLAYS, REWARDS, check_change, check_none_is_forgotten
 from tests.unit.groups import CPU, DISCRETE, HYBRID, one_role, random_batch, two_roles
 from tests.unit.learner_states import changed, same_state, weights
@@ -500,16 +501,11 @@ BAD_VALUES = {
 @EVERY_ALGORITHM
 @pytest.mark.parametrize("field", BAD_VALUES)
 def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str) -> None:
-    value = BAD_VALUES[field]
-    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {value}; .+"):
-        ALGORITHMS[name].config(**{field: value})
+    check_refused(ALGORITHMS[name].config, field, BAD_VALUES[field])
 
 
 def test_nan_is_out_of_every_range() -> None:
-    for field, value in BAD_VALUES.items():
-        if isinstance(value, float):
-            with pytest.raises(ValueError, match=rf"^{field}: expected .+, got nan"):
-                MaddpgConfig(**{field: math.nan})
+    check_nan_refused(MaddpgConfig, BAD_VALUES)
 
 
 @EVERY_ALGORITHM

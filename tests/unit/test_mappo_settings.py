@@ -1,6 +1,5 @@
 """The settings of the MAPPO family: each changes something, schedules are applied, what is out of range is refused."""
 
-import math
 from typing import Any
 
 import attrs
@@ -19,6 +18,7 @@ from mlagents_marl_plugin.core.schedules import Schedule
 from mlagents_marl_plugin.core.types import RolloutBatch
 from mlagents_marl_plugin.core.value_critics import ValueOutput
 from mlagents_marl_plugin.core.value_normalisation import ValueNormalisation
+from tests.unit.bad_values import check_nan_refused, check_refused
 from tests.unit.field_changes import MEMORIES, REWARDS, ROLLOUTS, check_change, check_none_is_forgotten
 from tests.unit.groups import HYBRID, one_role, random_rollout
 from tests.unit.learner_states import same_state, weights
@@ -232,16 +232,11 @@ BAD_VALUES = {
 @EVERY_ALGORITHM
 @pytest.mark.parametrize("field", BAD_VALUES)
 def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str) -> None:
-    value = BAD_VALUES[field]
-    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {value}; .+"):
-        ALGORITHMS[name].config(**{field: value})
+    check_refused(ALGORITHMS[name].config, field, BAD_VALUES[field])
 
 
 def test_nan_is_out_of_every_range() -> None:
-    for field, value in BAD_VALUES.items():
-        if isinstance(value, float):
-            with pytest.raises(ValueError, match=rf"^{field}: expected .+, got nan"):
-                MappoConfig(**{field: math.nan})
+    check_nan_refused(MappoConfig, BAD_VALUES)
 
 
 def test_a_network_for_all_is_not_one_for_each() -> None:

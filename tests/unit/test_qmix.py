@@ -23,6 +23,7 @@ from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.types import ActionLayout, Batch, GroupSpec, RoleSpec
+from tests.unit.bad_values import check_nan_refused, check_refused
 from tests.unit.field_changes import REPLAYS, REWARDS, check_change, check_none_is_forgotten
 from tests.unit.groups import CPU, DISCRETE, HYBRID, masked_batch, one_role, random_batch
 from tests.unit.learner_states import changed, same_state, weights
@@ -520,16 +521,11 @@ BAD_VALUES = {
 @EVERY_PRESET
 @pytest.mark.parametrize("field", BAD_VALUES)
 def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str) -> None:
-    value = BAD_VALUES[field]
-    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {value}; .+"):
-        PRESETS[name](**{field: value})
+    check_refused(PRESETS[name], field, BAD_VALUES[field])
 
 
 def test_nan_is_out_of_every_range() -> None:
-    for field, value in BAD_VALUES.items():
-        if isinstance(value, float):
-            with pytest.raises(ValueError, match=rf"^{field}: expected .+, got nan"):
-                QmixConfig(**{field: math.nan})
+    check_nan_refused(QmixConfig, BAD_VALUES)
 
 
 @EVERY_PRESET
