@@ -60,12 +60,16 @@ class MaddpgConfig(ReplayConfig, ActorCriticConfig, RewardConfig):
     noise_decay: float = 1.0
     """Factor on the noise per agent step, 0 < noise_decay <= 1; 0.99999 halves it in 69,000 steps."""
 
+    noise_anneal_steps: int = 0
+    """Agent steps from the start over which the noise falls linearly to noise_floor instead, >= 0; 0 = by
+    noise_decay."""
+
     noise_theta: float = 0.15
     """How fast Ornstein-Uhlenbeck noise forgets, 0 < noise_theta <= 1; unused by gaussian."""
 
     epsilon: float = 0.0
-    """Chance at the start of a random discrete choice, 0 <= epsilon <= 1; fades like the noise, or by noise_decay
-    if there is none."""
+    """Chance at the start of a random discrete choice, 0 <= epsilon <= 1; fades like the noise, or to 0 if there is
+    none (by noise_decay or over noise_anneal_steps)."""
 
     random_steps: int = 0
     """Agent steps at the start in which actions are uniformly random, >= 0."""
@@ -88,17 +92,28 @@ class MaddpgConfig(ReplayConfig, ActorCriticConfig, RewardConfig):
                 f"0 <= noise_floor <= noise_scale ({self.noise_scale})",
                 "try a tenth of noise_scale",
             ),
-            "noise_decay": fraction("noise_decay", self.noise_decay, "1 keeps the noise as it is"),
+            "noise_decay": self._decay_rule(),
+            "noise_anneal_steps": whole(self.noise_anneal_steps, 0, "0 goes by noise_decay"),
             "noise_theta": fraction("noise_theta", self.noise_theta, "the usual value is 0.15"),
             "epsilon": share("epsilon", self.epsilon, "it is a chance, try 0.05"),
             "random_steps": whole(self.random_steps, 0, "try 0"),
             "saturation_nudge": not_negative(self.saturation_nudge, "0 only warns"),
         }
 
+    def _decay_rule(self) -> Rule:
+        if self.noise_anneal_steps > 0:
+            rule = f"1 with noise_anneal_steps: {self.noise_anneal_steps}"
+            return Rule(self.noise_decay == 1, rule, "the noise falls by one of them, leave one out")
+        return fraction("noise_decay", self.noise_decay, "1 keeps the noise as it is")
+
     def make_explorer(self, layout: ActionLayout, generator: torch.Generator) -> Explorer:
         """How agents with these actions explore; ``generator`` is where they act."""
         schedule = ExplorationSchedule(
-            self.noise_scale, self.noise_floor, self.noise_decay, self.random_steps
+            self.noise_scale,
+            self.noise_floor,
+            self.noise_decay,
+            self.random_steps,
+            self.noise_anneal_steps,
         )
         return Explorer(layout, self.noise_type, schedule, generator, self.epsilon, self.noise_theta)
 

@@ -98,6 +98,10 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
     epsilon_decay: float = 0.9999
     """Factor on epsilon per agent step, 0 < epsilon_decay <= 1; 0.9999 takes it from 1 to 0.05 in 30,000 steps."""
 
+    epsilon_anneal_steps: int = 0
+    """Agent steps from the start over which epsilon falls linearly to epsilon_floor instead, >= 0; 0 = by
+    epsilon_decay. EPyMARL's epsilon_anneal_time, times the number of agents."""
+
     random_steps: int = 0
     """Agent steps at the start in which all choices are random, >= 0."""
 
@@ -125,9 +129,8 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
                 f"0 <= epsilon_floor <= epsilon ({self.epsilon})",
                 "try 0.05",
             ),
-            "epsilon_decay": fraction(
-                "epsilon_decay", self.epsilon_decay, "1 keeps epsilon as it is, try 0.9999"
-            ),
+            "epsilon_decay": self._decay_rule(),
+            "epsilon_anneal_steps": whole(self.epsilon_anneal_steps, 0, "0 goes by epsilon_decay"),
             "random_steps": whole(self.random_steps, 0, "try 0"),
         }
 
@@ -137,10 +140,21 @@ class QmixConfig(ReplayConfig, NetworkConfig, ChoicesConfig, RewardConfig):
             return Rule(self.lambd == 0, rule, "returns go by n_step or by lambd, set n_step: 1")
         return share("lambd", self.lambd, "0 is the published algorithm, try 0.6")
 
+    def _decay_rule(self) -> Rule:
+        if self.epsilon_anneal_steps > 0:
+            default = attrs.fields_dict(type(self))["epsilon_decay"].default
+            rule = f"no value with epsilon_anneal_steps: {self.epsilon_anneal_steps}"
+            return Rule(self.epsilon_decay == default, rule, "epsilon falls by one of them, leave one out")
+        return fraction("epsilon_decay", self.epsilon_decay, "1 keeps epsilon as it is, try 0.9999")
+
     def make_explorer(self, layout: ActionLayout, generator: torch.Generator) -> EpsilonGreedy:
         """How agents with these actions explore; ``generator`` is where they act."""
         schedule = ExplorationSchedule(
-            self.epsilon, self.epsilon_floor, self.epsilon_decay, self.random_steps
+            self.epsilon,
+            self.epsilon_floor,
+            self.epsilon_decay,
+            self.random_steps,
+            self.epsilon_anneal_steps,
         )
         return EpsilonGreedy(layout, schedule, generator, self.discretise)
 

@@ -145,14 +145,17 @@ class ExplorationSchedule:
     Attributes:
         scale: standard deviation of the noise at step 0, in units of the action's range [-1, 1]; at least 0.
         floor: the least it falls to, in [0, scale].
-        decay: factor per step, in (0, 1].
+        decay: factor per step, in (0, 1]; unused with ``anneal_steps``.
         random_steps: number of steps before which actions are uniformly random; at least 0.
+        anneal_steps: number of steps from step 0 over which scale falls linearly to floor; at least 0, 0 = by
+            ``decay``.
     """
 
     scale: float = 0.3
     floor: float = 0.05
     decay: float = 1.0
     random_steps: int = 0
+    anneal_steps: int = 0
 
     def __post_init__(self) -> None:
         for name, rule, holds in (
@@ -160,20 +163,29 @@ class ExplorationSchedule:
             ("floor", f"0 <= floor <= scale ({self.scale})", 0.0 <= self.floor <= self.scale),
             ("decay", "0 < decay <= 1", 0.0 < self.decay <= 1.0),
             ("random_steps", "at least 0", self.random_steps >= 0),
+            ("anneal_steps", "at least 0", self.anneal_steps >= 0),
         ):
             if not holds:
                 raise ValueError(
                     f"ExplorationSchedule.{name}: expected {rule}, got {getattr(self, name)}; "
-                    "exploration starts at scale and fades by decay per step down to floor"
+                    "exploration starts at scale and fades by decay per step, or over anneal_steps, down to floor"
                 )
 
     def scale_at(self, step: int) -> float:
-        """``max(floor, scale * decay^step)``."""
-        return max(self.floor, self.scale * self.decay**step)
+        """``max(floor, scale * decay^step)``, or a point on the line from scale to floor."""
+        if self.anneal_steps:
+            return self.floor + (self.scale - self.floor) * self._left(step)
+        return max(self.floor, self.scale * self._left(step))
 
     def relative(self, step: int) -> float:
-        """``scale_at(step) / scale``, in [0, 1]; without noise, ``decay^step``."""
-        return self.scale_at(step) / self.scale if self.scale else self.decay**step
+        """``scale_at(step) / scale``, in [0, 1]; without noise, that of a scale that falls to 0."""
+        return self.scale_at(step) / self.scale if self.scale else self._left(step)
+
+    def _left(self, step: int) -> float:
+        """What is left at a step of 1 that falls to 0."""
+        if self.anneal_steps:
+            return max(0.0, 1.0 - step / self.anneal_steps)
+        return self.decay**step
 
     def is_random(self, step: int) -> bool:
         """True while actions are uniformly random."""
@@ -186,7 +198,7 @@ class Explorer:
     Continuous values get noise and are clipped to [-1, 1]. Discrete branches explore already, since the
     policy draws them (`actions.sample`); a policy that has become sure of a bad choice does not, for which
     ``epsilon`` replaces the choice of a branch by a uniformly random permitted one. It fades like the noise, or
-    by its ``decay`` where the noise's scale is 0.
+    to 0 where the noise's scale is 0.
     """
 
     def __init__(

@@ -113,6 +113,15 @@ def test_the_schedule_fades_to_its_floor() -> None:
     assert [(silent.scale_at(step), silent.relative(step)) for step in (0, 2)] == [(0.0, 1.0), (0.0, 0.25)]
 
 
+def test_the_schedule_falls_on_a_line_to_its_floor() -> None:
+    schedule = ExplorationSchedule(scale=1.0, floor=0.2, decay=0.5, random_steps=1, anneal_steps=4)
+    assert [schedule.scale_at(step) for step in range(6)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert [schedule.relative(step) for step in (0, 2, 9)] == pytest.approx([1.0, 0.6, 0.2])
+    assert schedule.scale_at(10_000_000) == 0.2
+    silent = ExplorationSchedule(scale=0.0, floor=0.0, anneal_steps=4)
+    assert [silent.relative(step) for step in (0, 1, 4, 5)] == [1.0, 0.75, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
@@ -122,6 +131,7 @@ def test_the_schedule_fades_to_its_floor() -> None:
         ("decay", 0.0, "0 < decay <= 1"),
         ("decay", 1.01, "0 < decay <= 1"),
         ("random_steps", -1, "at least 0"),
+        ("anneal_steps", -1, "at least 0"),
     ],
 )
 def test_a_schedule_out_of_range_is_told(field: str, value: float, rule: str) -> None:

@@ -419,7 +419,7 @@ def test_every_field_of_the_learner_changes_something(field: str) -> None:
 def test_no_field_is_forgotten() -> None:
     """Noise is the players', and its clip is changed below."""
     of_players = {"noise_type", "noise_scale", "noise_floor", "noise_decay", "noise_theta", "epsilon"}
-    of_players |= {"random_steps", "saturation_nudge"}
+    of_players |= {"noise_anneal_steps", "random_steps", "saturation_nudge"}
     check_none_is_forgotten(MaddpgConfig, CHANGES, REWARDS | REPLAYS | of_players | {"target_noise_clip"})
 
 
@@ -487,6 +487,7 @@ BAD_VALUES = {
     "noise_scale": -0.1,
     "noise_floor": 0.9,
     "noise_decay": 1.1,
+    "noise_anneal_steps": -1,
     "noise_theta": 0.0,
     "epsilon": 2.0,
     "random_steps": -1,
@@ -506,6 +507,16 @@ def test_a_value_out_of_range_is_refused_with_what_to_do(name: str, field: str) 
 
 def test_nan_is_out_of_every_range() -> None:
     check_nan_refused(MaddpgConfig, BAD_VALUES)
+
+
+def test_noise_falls_by_a_factor_or_on_a_line_and_not_by_both() -> None:
+    config = MaddpgConfig(noise_scale=0.5, noise_floor=0.1, noise_anneal_steps=1_000)
+    explorer = config.make_explorer(HYBRID, torch.Generator())
+    shown = [explorer.figures(step)["noise_scale"] for step in (0, 250, 1_000, 50_000)]
+    assert shown == pytest.approx([0.5, 0.4, 0.1, 0.1])
+    both = r"^noise_decay: expected 1 with noise_anneal_steps: 1000, got 0.999; .+, leave one out$"
+    with pytest.raises(ValueError, match=both):
+        MaddpgConfig(noise_anneal_steps=1_000, noise_decay=0.999)
 
 
 @EVERY_ALGORITHM

@@ -464,7 +464,7 @@ def test_every_field_of_the_learner_changes_something(field: str) -> None:
 def test_no_field_is_forgotten() -> None:
     """Sequences have tests of their own (test_recurrent_qmix.py), values cut into choices and the bonus see below."""
     of_sequences = {"lambd", "trace_length", "burn_in", "initial_memory"}
-    of_players = {"epsilon", "epsilon_floor", "epsilon_decay", "random_steps"}
+    of_players = {"epsilon", "epsilon_floor", "epsilon_decay", "epsilon_anneal_steps", "random_steps"}
     below = {"munchausen_temperature", "munchausen_floor", "discretise"}
     elsewhere = (REWARDS - {"reward_sharing"}) | REPLAYS | of_sequences | of_players | below
     check_none_is_forgotten(QmixConfig, CHANGES, elsewhere)
@@ -509,6 +509,7 @@ BAD_VALUES = {
     "epsilon": 2.0,
     "epsilon_floor": 1.1,
     "epsilon_decay": 0.0,
+    "epsilon_anneal_steps": -1,
     "random_steps": -1,
     "discretise": 1,
     "non_positive_share": 0.0,
@@ -543,6 +544,15 @@ def test_exploration_is_what_the_settings_say() -> None:
     assert [schedule.scale_at(step) for step in (0, 1, 9)] == [0.8, 0.4, 0.1]
     assert schedule.is_random(6)
     assert not schedule.is_random(7)
+
+
+def test_epsilon_falls_by_a_factor_or_on_a_line_and_not_by_both() -> None:
+    explorer = QmixConfig(epsilon_anneal_steps=1_000).make_explorer(DISCRETE, torch.Generator())
+    shown = [explorer.figures(step)["epsilon"] for step in (0, 250, 999, 1_000, 50_000)]
+    assert shown == pytest.approx([1.0, 0.7625, 0.05095, 0.05, 0.05])
+    both = r"^epsilon_decay: expected no value with epsilon_anneal_steps: 1000, got 0.999; .+, leave one out$"
+    with pytest.raises(ValueError, match=both):
+        QmixConfig(epsilon_anneal_steps=1_000, epsilon_decay=0.999)
 
 
 # --- continuous actions ------------------------------------------------------------------------------------

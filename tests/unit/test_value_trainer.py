@@ -92,6 +92,14 @@ def test_what_a_summary_shows(tmp_path, trainer_type):
     assert last["Policy/Learning Rate"] < 2.5e-4
 
 
+def test_epsilon_goes_on_falling_on_its_line_in_a_resumed_run(tmp_path):
+    hyper = {"epsilon_decay": 0.9999, "epsilon_anneal_steps": 1_000}
+    start(tmp_path, trainer_type="qmix", scene=manager(**CHOICES), hyper=hyper)
+    again = build(tmp_path, trainer_type="qmix", scene=manager(**CHOICES), load=True, hyper=hyper)
+    assert 400 <= again.get_step < 900
+    assert again.figures()["Policy/Epsilon"] == pytest.approx(1.0 - 0.95 * again.get_step / 1_000)
+
+
 @pytest.mark.parametrize("actions", [CHOICES, VALUES], ids=["choices", "values"])
 def test_the_exported_model_is_the_greedy_policy(tmp_path, actions):
     """The file is compared with torch as it is written; here, that what it says is on the grid and permitted."""
