@@ -91,3 +91,10 @@ def check_joint(
             hyper.reward_function,
             "it would get observations of several sizes; shape the reward in the scene",
         )
+    if hyper.demonstrations:
+        refuse(
+            "hyperparameters.demonstrations",
+            "none with joint",
+            hyper.demonstrations,
+            "a recording is of one behavior; remove it",
+        )

@@ -1,5 +1,6 @@
 """Trainers that learn from a replay: so many updates per agent step, each from a batch drawn at random."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from mlagents_envs.logging_util import get_logger
 from mlagents_envs.timers import timed
 
 from mlagents_marl_plugin.adapter.acting import ExploringActing, SamplingActing
+from mlagents_marl_plugin.adapter.demonstrations import load_demonstrations
 from mlagents_marl_plugin.adapter.marl_trainer import MarlTrainer
 from mlagents_marl_plugin.adapter.store import ReplayStore, Rewards, SequenceStore
 from mlagents_marl_plugin.core.exploration import Explorer
@@ -31,7 +33,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
         super().__init__(*arguments, **settings)
         self.replay: Replay | None = None
         self._debt_origin = self.hyperparameters.buffer_init_steps  # the step from which updates are owed
-        self._debt_paid = 0
+        self._debt_paid = -self.hyperparameters.demonstration_updates
         self._stuck = False
 
     def _make_acting(self, generator: torch.Generator, role: int = 0) -> ExploringActing | SamplingActing:
@@ -48,9 +50,24 @@ class OffPolicyMarlTrainer(MarlTrainer):
         sequences = self._sequences
         if sequences is None:
             self.replay = Replay(*size)
-            return ReplayStore(self.replay, self.learner, rewards)
-        self.replay = SequenceReplay(*size, sequences.memory_size)
-        return SequenceStore(self.replay, self.learner, rewards)
+            store = ReplayStore(self.replay, self.learner, rewards)
+        else:
+            self.replay = SequenceReplay(*size, sequences.memory_size)
+            store = SequenceStore(self.replay, self.learner, rewards)
+        if self.hyperparameters.demonstrations:
+            self._show(store, self.hyperparameters.demonstrations)
+        return store
+
+    def _show(self, store: ReplayStore, path: str) -> None:
+        """Begin with demonstrations."""
+        behavior = self.specs[self.table.behavior_ids[0]]
+        size = (self.spec.num_slots, self.memory_size)
+        shown = load_demonstrations(Path(path), behavior, *size, store, self.hyperparameters.buffer_size)
+        store.rewards.take_means()  # the first summary tells of what was played
+        logger.info(
+            f"{self.brain_name}: begins with {shown.steps} demonstrated steps of {shown.episodes} episodes, mean score "
+            f"{shown.mean_score:.3f}, from {path}."
+        )
 
     @property
     def _sequences(self) -> SequenceSize | None:
@@ -71,14 +88,16 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def _is_ready_update(self) -> bool:
         if self.replay is None:
             return False
-        if len(self.replay) < self.hyperparameters.batch_size or self._step < self._debt_origin:
+        early = self._step < self._debt_origin and self._debt_paid >= 0  # below 0: from demonstrations alone
+        if len(self.replay) < self.hyperparameters.batch_size or early:
             if self._debt_paid == 0:
                 self._debt_origin = max(self._debt_origin, self._step)
             return False
         return self._updates_owed() > 0
 
     def _updates_owed(self) -> int:
-        return int((self._step - self._debt_origin) / self.hyperparameters.steps_per_update) - self._debt_paid
+        played = max(0, self._step - self._debt_origin)
+        return int(played / self.hyperparameters.steps_per_update) - self._debt_paid
 
     @timed
     def _update_policy(self) -> bool:
@@ -113,7 +132,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
 
     def resume_cadence(self, saved: dict[str, Any]) -> None:
         """With its replay a run goes on as if never stopped; without, it collects before it updates."""
-        self._debt_origin = self._step + self.hyperparameters.buffer_init_steps
+        self._debt_origin, self._debt_paid = self._step + self.hyperparameters.buffer_init_steps, 0
         if self.replay is not None and self.hyperparameters.save_replay_buffer:
             replay = self.saving.files.read_replay(self._step)
             if replay is not None:

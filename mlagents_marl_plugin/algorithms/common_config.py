@@ -91,6 +91,12 @@ class ReplayConfig(CheckedConfig):
     n_step: int = 1
     """Steps of reward before the estimate of what follows takes over, >= 1. More spread rare rewards faster."""
 
+    demonstrations: str = ""
+    """A .demo file, or a folder of them, that the replay begins with (docs/demonstrations.md); empty = none."""
+
+    demonstration_updates: int = 0
+    """Updates from demonstrations alone, made before the first agent step is learnt from, >= 0."""
+
     non_positive_share: float = 1.0
     """Share of steps without positive reward that is sampled while experience is young, 0 < share <= 1."""
 
@@ -109,6 +115,12 @@ class ReplayConfig(CheckedConfig):
             "buffer_init_steps": whole(self.buffer_init_steps, 0, "try 1000"),
             "steps_per_update": positive(self.steps_per_update, "try the number of agents in a group"),
             "n_step": whole(self.n_step, 1, "1 is the published algorithm"),
+            "demonstration_updates": Rule(
+                self.demonstration_updates == 0
+                or (self.demonstration_updates > 0 and self.demonstrations != ""),
+                "a whole number >= 0, and 0 without demonstrations",
+                "set demonstrations to a .demo file or a folder of them, or leave it out",
+            ),
             "non_positive_share": fraction(
                 "non_positive_share", self.non_positive_share, "1 samples everything alike"
             ),

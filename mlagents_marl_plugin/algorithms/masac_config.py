@@ -53,7 +53,7 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
 
     actor_loss: ActorLoss = ActorLoss.SOFT
     """What actors learn by: soft (the value of what they would do now, and entropy), or advantage_weighted (repeat
-    what is in the replay, the better the more), which is for starting from a saved replay."""
+    what is in the replay, the better the more), which is for starting from demonstrations or a saved replay."""
 
     advantage_temperature: float = 1.0
     """Advantage that makes an action of the replay e times as important to advantage_weighted, > 0, in units of the

@@ -37,6 +37,13 @@ class Agent(NamedTuple):
     group_id: int
 
 
+class Place(NamedTuple):
+    """Who an agent is: its group's area, and its place in the group among those of its name."""
+
+    area: int
+    slot: int
+
+
 class Episode(NamedTuple):
     """One finished episode of a group."""
 
@@ -107,6 +114,15 @@ class Episodes:
             group = self._group_of.get(agent)
             slots.append(0 if group is None else group.lives[agent].slot)
         return slots
+
+    def places(self, behavior_id: str, decisions: DecisionSteps) -> list[Place | None]:
+        """Each agent's area and slot; None outside of groups."""
+        groups = [self._group_of.get(agent) for agent, _, _ in _rows(behavior_id, decisions)]
+        slots = self.slots(behavior_id, decisions)
+        return [
+            None if group is None else Place(group.area, slot)
+            for group, slot in zip(groups, slots, strict=True)
+        ]
 
     def observe(self, state: State) -> list[Episode]:
         """Takes in one state of the scene; returns the episodes that ended with it and count.

@@ -18,6 +18,7 @@ from mlagents_marl_plugin.tools.episodes import SCORES, Episodes, GroupingError
 from mlagents_marl_plugin.tools.evaluation_report import in_json, in_words, report
 from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError
 from mlagents_marl_plugin.tools.onnx_player import ModelError
+from mlagents_marl_plugin.tools.record import RecordError, Recording
 from mlagents_marl_plugin.tools.scene_arguments import add_scene_arguments, positive, scene_options
 from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, advance, open_scene
 
@@ -27,7 +28,9 @@ _DECISIONS_WITHOUT_END = 20_000
 EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
-def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None) -> None:
+def play(
+    env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None, recording: Recording | None
+) -> None:
     """Plays on until enough episodes have ended; ``episodes`` holds what was played so far at any time."""
     reported = time.monotonic()
     steps = 0
@@ -35,13 +38,19 @@ def play(env: UnityEnvironment, cast: Cast, episodes: Episodes, only: str | None
         state = {name: env.get_steps(name) for name in env.behavior_specs}
         scored = {name: s for name, s in state.items() if is_scored(name, only)}
         episodes.observe(scored)
+        if recording is not None:
+            for name, (_, ends) in scored.items():
+                recording.ended(name, env.behavior_specs[name], ends)
         if episodes.done:
             return
         for name, (decisions, ends) in state.items():
             cast.forget(ends.agent_id.tolist())
             if len(decisions):
-                slots = episodes.slots(name, decisions)
-                env.set_actions(name, cast.act(name, env.behavior_specs[name], decisions, slots))
+                slots, spec = episodes.slots(name, decisions), env.behavior_specs[name]
+                actions = cast.act(name, spec, decisions, slots)
+                if recording is not None and name in scored:
+                    recording.decided(name, spec, decisions, episodes.places(name, decisions), actions)
+                env.set_actions(name, actions)
         advance(env)
         steps += 1
         if steps == _DECISIONS_WITHOUT_END and not episodes.episodes:
@@ -62,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         choice = ModelChoice(args.model)
         cast = Cast(choice, args.behavior, not args.stochastic)
-    except ModelChoiceError as error:
+        recording = None if args.record is None else Recording(args.record)
+    except (ModelChoiceError, RecordError) as error:
         return _fail(str(error), EXIT_USAGE)
     stopped, code = None, 0
     try:
-        _run(args, choice, cast, episodes)
+        _run(args, choice, cast, episodes, recording)
     except KeyboardInterrupt:
         stopped, code = "Ctrl+C", EXIT_INTERRUPTED
     except SceneLost as error:
@@ -100,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--json", type=Path, metavar="FILE", help="write all scores, the models and versions to a file"
     )
+    p.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="write what was played as demonstrations (.demo files)"
+    )
     add_scene_arguments(p, time_scale=20.0)
     return p
 
@@ -108,7 +121,9 @@ class _BehaviorError(ValueError):
     """``--behavior`` names none of the scene's."""
 
 
-def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Episodes) -> None:
+def _run(
+    args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Episodes, recording: Recording | None
+) -> None:
     onnxruntime.set_seed(args.seed)
     if args.env is None:
         _say(f"waiting {args.timeout_wait} s for the Editor: press Play now")
@@ -123,9 +138,11 @@ def _run(args: argparse.Namespace, choice: ModelChoice, cast: Cast, episodes: Ep
                 f"{args.behavior}; "
                 "correct the name"
             )
-        play(env, cast, episodes, args.behavior)
+        play(env, cast, episodes, args.behavior, recording)
     finally:
         env.close()
+        if recording is not None:
+            recording.close()
 
 
 def _say(text: str) -> None:

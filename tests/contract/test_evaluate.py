@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from mlagents.trainers.demo_loader import load_demonstration
 from mlagents.trainers.policy.torch_policy import TorchPolicy
 from mlagents.trainers.settings import NetworkSettings
 from mlagents.trainers.torch_entities.model_serialization import ModelSerializer
@@ -25,6 +26,7 @@ from mlagents_envs.base_env import (
 from mlagents_envs.environment import UnityEnvironment
 from torch import nn
 
+from mlagents_marl_plugin.adapter.demo_files import read_demo
 from mlagents_marl_plugin.adapter.export import FlatObservations, export_actor
 from mlagents_marl_plugin.core.types import ActionLayout
 from mlagents_marl_plugin.player.scenes.tennis import TennisOptions, TennisWorld
@@ -95,6 +97,28 @@ def assert_same(result: dict[str, Any], expected: list[tuple[float, int, int]]) 
     assert result["lengths"] == list(lengths)
     assert result["areas"] == list(areas)
     assert len(set(np.round(scores, 2))) > 1, "the check needs episodes that differ"
+
+
+def test_what_was_played_is_recorded_as_unity_would(build: str, tmp_path: Path) -> None:
+    """A file per racket, from which the scores come out again; read by what trainers read demonstrations with."""
+    path, out, folder = model(tmp_path / "Tennis.onnx", 8), tmp_path / "out.json", tmp_path / "shown"
+    arguments = ("--model", path, "--num-areas", 2, "--seed", SEED, "--episodes", 6, "--json", out)
+    run(build, *arguments, "--record", folder)
+    result = json.loads(out.read_text())
+    for area in range(2):
+        rackets = []
+        for slot in range(2):
+            file = folder / "Tennis" / f"area-{area}" / f"slot-0{slot}.demo"
+            rackets.append(read_demo(file, load_demonstration(str(file))[0]))
+        scores = [max(one.reward.sum(), other.reward.sum()) for one, other in zip(*rackets, strict=True)]
+        told = [
+            score for score, where in zip(result["scores"], result["areas"], strict=True) if where == area
+        ]
+        assert scores[: len(told)] == pytest.approx(told, abs=1e-6)
+        policy = OnnxPolicy(path)
+        for episode in (*rackets[0], *rackets[1]):
+            assert episode.action == pytest.approx(policy.act([episode.obs[:-1]])[0], abs=1e-6)
+    run(build, *arguments, "--record", folder, code=2)
 
 
 def test_scores_are_those_of_the_same_world_and_each_area_plays_its_quota(

@@ -13,7 +13,7 @@ Learnt = Callable[[Any], dict[str, Any]]  # a configuration -> the networks afte
 REWARDS = {"reward_sharing", "reward_mix", "positive_reward_scale", "survival_bonus", "reward_function"}
 ROLLOUTS = {"buffer_size", "update_every_episodes"}
 REPLAYS = {"batch_size", "buffer_size", "buffer_init_steps", "steps_per_update", "save_replay_buffer"}
-REPLAYS |= {"n_step", "non_positive_share", "non_positive_steps"}
+REPLAYS |= {"n_step", "non_positive_share", "non_positive_steps", "demonstrations", "demonstration_updates"}
 # What learners read where agents remember; the tests of memories change it.
 MEMORIES = {"memory_cell", "recurrent_critic", "burn_in"}
 
