@@ -91,7 +91,7 @@ class MaddpgLearner(ScheduledLearner):
         weights = torch.Generator("cpu").manual_seed(seed)
         hidden, norm = (hidden_units,) * num_layers, config.layer_normalisation
         self._joint_input = JointInput(spec, normalize, config.observation_clip, self.device)
-        self.actor = DecentralisedActor.create(
+        self.actor: DecentralisedActor = DecentralisedActor.create(
             spec, config.share_actor, hidden, norm, self._joint_input.normalisers, self.device, weights
         )
         num_twins = 2 if config.twin_critics else 1

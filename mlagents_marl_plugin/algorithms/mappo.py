@@ -131,7 +131,7 @@ class MappoLearner(SavedLearner):
         self._input, self._collecting = (
             JointInput(spec, normalize, config.observation_clip, self.device) for _ in range(2)
         )
-        self.actor = StochasticActor.create(
+        self.actor: StochasticActor = StochasticActor.create(
             spec,
             config.share_actor,
             GaussianHead(config.std_type, config.initial_std, config.min_std, config.tanh_mean),

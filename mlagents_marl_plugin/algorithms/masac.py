@@ -101,7 +101,7 @@ class MasacLearner(ScheduledLearner):
         self._input = JointInput(spec, normalize, config.observation_clip, self.device)
         normalisers = self._input.normalisers
         sharing, initialisation = config.share_actor, Initialisation()
-        self.actor = StochasticActor.create(
+        self.actor: StochasticActor = StochasticActor.create(
             spec, sharing, config.head, hidden, norm, initialisation, normalisers, self.device, weights
         )
         critics = (config.centralised_critic, config.share_critic, 2)

@@ -137,7 +137,7 @@ class QmixLearner(ScheduledLearner):
             batch_norm=config.layer_normalisation is LayerNormalisation.BATCH,
         )
         self._optimiser = StackedAdam([*self._networks.learnt, *self.mixer.learnt], config.learning_rate)
-        self.actor = self._networks
+        self.actor: DecentralisedActor = self._networks
         if self._is_cut:
             self.actor = value_grid.GridActor(spec, config.discretise, self._networks)
 

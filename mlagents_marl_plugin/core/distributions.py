@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mlagents_marl_plugin.core import actions
 from mlagents_marl_plugin.core.types import ActionLayout
+from mlagents_marl_plugin.core.value_kinds import ValueKind
 
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 # A deviation beyond e^2 draws hardly anything but -1 and 1.
@@ -47,6 +48,13 @@ class GaussianHead:
     def num_free(self, layout: ActionLayout) -> int:
         """Number of log-deviations beside the network."""
         return 0 if self.std_type is StdType.STATE_DEPENDENT else layout.continuous
+
+    @property
+    def value_kind(self) -> ValueKind:
+        """How continuous values come from a network's output."""
+        if self.squashed:
+            return ValueKind.SQUASHED
+        return ValueKind.GAUSSIAN_OF_TANH if self.tanh_mean else ValueKind.GAUSSIAN
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from mlagents_marl_plugin.core.value_grid import (
     to_choices,
     to_values,
 )
+from mlagents_marl_plugin.core.value_kinds import ValueKind
 
 
 class GridDistribution:
@@ -65,6 +66,11 @@ class GridPolicy:
     def roles(self) -> list[RoleActor]:
         """An actor per role."""
         return self.choices.roles
+
+    @property
+    def value_kind(self) -> ValueKind:
+        """See `StochasticActor.value_kind`."""
+        return ValueKind.GRID
 
     @property
     def memory_size(self) -> int:

@@ -19,6 +19,7 @@ from mlagents_marl_plugin.core.stacked_mlp import StackedMlp
 from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent, input_gradient
 from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import GroupSpec, RoleSpec
+from mlagents_marl_plugin.core.value_kinds import ValueKind
 
 
 class Sharing(Enum):
@@ -335,6 +336,12 @@ class DecentralisedActor:
         if of_role.normaliser is not None:
             obs = of_role.normaliser.normalise_(obs.clone())
         return of_role.step_rows(obs, slot, memory)
+
+    @property
+    def value_kind(self) -> ValueKind:
+        """How continuous values come from the networks' outputs."""
+        has_values = any(of_role.role.action.continuous for of_role in self.roles)
+        return ValueKind.TANH if has_values else ValueKind.NONE
 
     @property
     def memory_size(self) -> int:

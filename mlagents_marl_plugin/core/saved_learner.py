@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlagents_marl_plugin.core import state
+from mlagents_marl_plugin.core import state, value_kinds
+from mlagents_marl_plugin.core.grid_policy import GridPolicy
 from mlagents_marl_plugin.core.learner_state import LearnerState
 from mlagents_marl_plugin.core.learnt import Network
+from mlagents_marl_plugin.core.networks import DecentralisedActor
+from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 
 # Not every type has these parts; where actors come from another type they begin as what they follow.
 _FOLLOWS = {"target_actor": "actor", "collecting_normaliser": "normaliser"}
@@ -17,6 +20,7 @@ _FOLLOWS = {"target_actor": "actor", "collecting_normaliser": "normaliser"}
 class SavedLearner:
     """A learner says what it consists of; saving, loading and looking for broken weights follow from that."""
 
+    actor: DecentralisedActor | StochasticActor | GridPolicy
     _state: LearnerState
 
     def _learnt(self) -> Sequence[Network]:
@@ -40,14 +44,16 @@ class SavedLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, on the CPU."""
-        return self._state.save(self._tensors())
+        return self._state.save(self._tensors()) | {value_kinds.ENTRY: self.actor.value_kind.value}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue from `state_dict`, see `LearnerState.load`. Schedules want `set_progress` afterwards.
 
         Raises:
-            ValueError: if an entry is missing, too many or of another shape; nothing was changed then.
+            ValueError: if an entry is missing, too many or of another shape, or actors are of another kind; nothing
+                was changed then.
         """
+        value_kinds.check(saved, self.actor.value_kind)
         self._state.load(saved, self._tensors())
         self._loaded()
 
@@ -61,6 +67,7 @@ class SavedLearner:
         Raises:
             ValueError: as `load_state_dict`.
         """
+        value_kinds.check(saved, self.actor.value_kind)
         parts = self._weights()
         if only_actor:
             parts = {name: part for name, part in parts.items() if _is_of_actors(name)}

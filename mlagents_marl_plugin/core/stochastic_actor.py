@@ -20,6 +20,7 @@ from mlagents_marl_plugin.core.stacked_mlp import Initialisation
 from mlagents_marl_plugin.core.stacked_recurrent import Stack, StackedRecurrent
 from mlagents_marl_plugin.core.stacks import create_stack
 from mlagents_marl_plugin.core.types import GroupSpec
+from mlagents_marl_plugin.core.value_kinds import ValueKind
 
 
 class StochasticActor:
@@ -191,6 +192,12 @@ class StochasticActor:
         """M, numbers that an agent remembers; 0 without a memory."""
         net = self.nets[0]
         return net.shape.memory_size if isinstance(net, StackedRecurrent) else 0
+
+    @property
+    def value_kind(self) -> ValueKind:
+        """How continuous values come from the networks' outputs."""
+        has_values = any(of_role.role.action.continuous for of_role in self.roles)
+        return self.head.value_kind if has_values else ValueKind.NONE
 
     @property
     def roles(self) -> list[RoleActor]:

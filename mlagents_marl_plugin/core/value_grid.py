@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mlagents_marl_plugin.core.networks import DecentralisedActor
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec
+from mlagents_marl_plugin.core.value_kinds import ValueKind
 
 # tanh of it is 1 in float32, and it is small enough for every number format that a model may be run in.
 _OUTERMOST = 10.0
@@ -108,6 +109,11 @@ class GridActor(DecentralisedActor):
     def acting_copy(self, device: torch.device) -> "GridActor":
         """See `DecentralisedActor.acting_copy`."""
         return GridActor(self.spec, self.k, self.choices.acting_copy(device))
+
+    @property
+    def value_kind(self) -> ValueKind:
+        """See `DecentralisedActor.value_kind`."""
+        return ValueKind.GRID
 
     def forward_rows(self, obs: Tensor, slot: Tensor, role: int = 0) -> Tensor:
         """See `DecentralisedActor.forward_rows`."""

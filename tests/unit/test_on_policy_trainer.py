@@ -227,7 +227,10 @@ def test_initialising_from_another_type_takes_the_actor(tmp_path, printed):
 def test_an_actor_of_the_other_family_does_not_fit_and_is_named(tmp_path):
     start(tmp_path / "old", trainer_type="maddpg")
     path = str(tmp_path / "old" / "Counter" / "checkpoint.pt")
-    with pytest.raises(UnityTrainerException, match="the checkpoint does not fit: checkpoint entry actor"):
+    with pytest.raises(
+        UnityTrainerException,
+        match="Counter: the checkpoint does not fit: checkpoint entry value_kind: expected",
+    ):
         build(tmp_path / "new", trainer_type="mappo", behavior={"init_path": path})
 
 

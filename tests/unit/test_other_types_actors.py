@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlagents_marl_plugin.algorithms import ALGORITHMS
 from mlagents_marl_plugin.core import actions
+from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.types import ActionLayout, GroupSpec
 from tests.unit.groups import CONTINUOUS, CPU, DISCRETE, one_role
 from tests.unit.learner_states import same_state
@@ -60,7 +61,9 @@ def test_every_type_begins_with_the_actors_of_every_other_of_the_same_shape(layo
     for source, name in permutations(made, 2):
         learner, own, its = made[name], states[name], states[source]
         if layout.continuous and not any({source, name} <= family for family in FAMILIES):
-            with pytest.raises(ValueError, match=r"^checkpoint entry actor\.0\.\S+: expected"):
+            with pytest.raises(
+                ValueError, match=r"^checkpoint entry value_kind: expected .+ family.*\), got .+ family"
+            ):
                 learner.load_weights(its, only_actor=True)
             assert same_state(own, learner.state_dict())
             continue
@@ -76,3 +79,48 @@ def test_every_type_begins_with_the_actors_of_every_other_of_the_same_shape(layo
             assert same_state(tensors, expected), (source, name, part)
         learner.load_state_dict(own)
         assert torch.equal(greedy(learner, layout), acts[name])
+
+
+GAUSSIAN, OF_TANH = "Gaussians around outputs, cut off", "Gaussians around tanh of outputs, cut off"
+SQUASHED, GRID = "Gaussians around outputs, bounded by tanh", "choices among a few values"
+NARROW: dict[str, dict[str, Any]] = {  # networks of one shape: two outputs for each continuous value
+    GAUSSIAN: {"name": "mappo", "std_type": StdType.STATE_DEPENDENT},
+    OF_TANH: {"name": "mappo", "std_type": StdType.STATE_DEPENDENT, "tanh_mean": True},
+    SQUASHED: {"name": "masac"},
+    GRID: {"name": "qmix", "discretise": 2},
+}
+
+
+def narrow(kind: str, layout: ActionLayout) -> Any:
+    setting = dict(NARROW[kind])
+    algorithm = ALGORITHMS[setting.pop("name")]
+    sizes = {"hidden_units": 8, "num_layers": 1, "normalize": False, "discount": 0.9}
+    return algorithm.learner(one_role(2, layout), algorithm.config(**setting), **sizes, device=CPU, seed=0)
+
+
+@pytest.mark.parametrize(("source", "kind"), list(permutations(NARROW, 2)))
+def test_networks_of_one_shape_that_mean_something_else_are_refused(source: str, kind: str) -> None:
+    learner, its = narrow(kind, CONTINUOUS), narrow(source, CONTINUOUS).state_dict()
+    own = learner.state_dict()
+    shapes = [{name: value.shape for name, value in saved["actor"].items()} for saved in (own, its)]
+    assert shapes[0] == shapes[1]
+    both = rf"^checkpoint entry value_kind: expected continuous actions to be {kind} .+, got {source} .+; use a run"
+    for load in (learner.load_state_dict, learner.load_weights):
+        with pytest.raises(ValueError, match=both):
+            load(its)
+    with pytest.raises(ValueError, match=both):
+        learner.load_weights(its, only_actor=True)
+    assert same_state(own, learner.state_dict())
+
+
+def test_without_continuous_actions_all_mean_the_same() -> None:
+    learner, its = narrow(SQUASHED, DISCRETE), narrow(OF_TANH, DISCRETE).state_dict()
+    learner.load_weights(its, only_actor=True)
+    assert same_state(learner.state_dict()["actor"], its["actor"])
+
+
+def test_what_was_saved_before_the_kind_was_is_taken() -> None:
+    learner, own = narrow(SQUASHED, CONTINUOUS), narrow(SQUASHED, CONTINUOUS).state_dict()
+    del own["value_kind"]
+    learner.load_state_dict(own)
+    learner.load_weights(own)
