@@ -16,6 +16,7 @@ from mlagents_envs.exception import (
     UnityWorkerInUseException,
 )
 
+from mlagents_marl_plugin.adapter.misread import misread
 from mlagents_marl_plugin.adapter.settings import SCHEMAS
 
 _SAVED = "What was learnt is saved; go on with --resume"
@@ -51,7 +52,7 @@ _UNKNOWN = re.compile(r"The option (.+) was specified in your YAML file for (\w+
 
 
 def last_words(error: BaseException) -> str | None:
-    """What to do about an error of the host that a scene or a misspelt field has caused; None of any other."""
+    """What to do about an error of the host that a scene or a wrong field has caused; None of any other."""
     text = str(error)
     unknown = _UNKNOWN.match(text)
     if isinstance(error, TrainerConfigError) and unknown is not None:
@@ -68,7 +69,7 @@ def last_words(error: BaseException) -> str | None:
         return _STUCK
     if isinstance(error, RuntimeError) and text.startswith("The ") and "provided had" in text:
         return _NOT_FINITE
-    return None
+    return misread(error)
 
 
 def _about_unknown(field: str, section: str) -> str:
