@@ -78,6 +78,25 @@ def write(folder: Path) -> None:
                 temporary.write_text(f"# generation {generation()} of this run\n{text}", encoding="utf-8")
 
 
+def enter(behavior_name: str, saved: ModelCheckpoint, keep: int) -> None:
+    """Add a checkpoint that is written to the host's list; of more than ``keep`` the oldest go, with their files.
+
+    A run that goes on and ends before its first step writes the files of an entry anew: that entry is replaced, or
+    the files would go with it.
+    """
+    with _lock:
+        known = ModelCheckpointManager.get_checkpoints(behavior_name)
+        name = Path(saved.file_path).name
+        known[:] = [entry for entry in known if Path(entry["file_path"]).name != name]
+        ModelCheckpointManager.add_checkpoint(behavior_name, saved, keep)
+
+
+def enter_final(behavior_name: str, final: ModelCheckpoint) -> None:
+    """Tell the host's list which model is the last."""
+    with _lock:
+        ModelCheckpointManager.track_final_checkpoint(behavior_name, final)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left."""
     for name in (STATUS, CONFIGURATION):

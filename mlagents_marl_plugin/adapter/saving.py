@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from mlagents.trainers.exception import TrainerConfigError, UnityTrainerException
-from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
+from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint
 from mlagents_envs.logging_util import get_logger
 
 from mlagents_marl_plugin.adapter import checkpoint, interrupts, run_files
@@ -70,9 +70,7 @@ class Saving:
             time.time(),
             auxillary_file_paths=others,
         )
-        ModelCheckpointManager.add_checkpoint(
-            trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints
-        )
+        run_files.enter(trainer.brain_name, saved, trainer.trainer_settings.keep_checkpoints)
         return saved
 
     def save_final(self) -> None:
@@ -92,7 +90,7 @@ class Saving:
     def publish(self, saved: ModelCheckpoint) -> None:
         """Copy the last models to where Unity users look for them."""
         final = self.files.publish(saved)
-        ModelCheckpointManager.track_final_checkpoint(self.trainer.brain_name, final)
+        run_files.enter_final(self.trainer.brain_name, final)
 
     def remember_best(self, score: float) -> None:
         """Keep the present state in memory, to be written with the next checkpoint."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from mlagents.trainers.policy.checkpoint_manager import ModelCheckpointManager
+from mlagents.trainers.policy.checkpoint_manager import ModelCheckpoint, ModelCheckpointManager
 from mlagents.trainers.settings import RunOptions
 from mlagents.trainers.training_status import GlobalTrainingStatus
 
 from mlagents_marl_plugin.adapter import checkpoint, run_files
 from tests.unit.conftest import host_state  # noqa: F401
-from tests.unit.trainer_runs import build, start
+from tests.unit.trainer_runs import build, manager, start
 
 pytestmark = pytest.mark.usefixtures("host_state")
 
@@ -80,6 +80,32 @@ def test_a_checkpoint_that_the_list_does_not_know_is_listed_and_pruned(tmp_path:
     left = {path.stem for path in (tmp_path / "Counter").glob("Counter-*") if path.suffix in (".pt", ".onnx")}
     assert len(left) == 2
     assert not left & old
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_run_that_goes_on_and_ends_at_once_keeps_what_it_writes(tmp_path: Path, keep: int) -> None:
+    """It saves the step that it began with a second time, so that is listed once."""
+    behavior = {"max_steps": 150, "checkpoint_interval": 100, "keep_checkpoints": keep}
+    start(tmp_path, behavior=behavior)
+    scene = manager()
+    scene.stop_after = 1  # Ctrl+C before anything has arrived
+    last = start(tmp_path, scene=scene, behavior={**behavior, "max_steps": 900}, load=True).trainer
+    listed = ModelCheckpointManager.get_checkpoints("Counter")
+    steps = [entry["steps"] for entry in listed]
+    assert steps[-1] == last.get_step and len(set(steps)) == len(steps)
+    assert all(Path(path).is_file() for e in listed for path in (e["file_path"], *e["auxillary_file_paths"]))
+    assert (tmp_path / "Counter.onnx").is_file()
+
+
+def test_the_list_does_not_change_while_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another trainer's first checkpoint adds a key, over which the host iterates when it writes."""
+    locked = []
+    for name in ("add_checkpoint", "track_final_checkpoint"):
+        monkeypatch.setattr(ModelCheckpointManager, name, lambda *_: locked.append(run_files._lock.locked()))
+    saved = ModelCheckpoint(100, "Counter-100.onnx", None, 0.0)
+    run_files.enter("Counter", saved, 5)
+    run_files.enter_final("Counter", saved)
+    assert locked == [True, True]
 
 
 def test_what_was_half_written_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
