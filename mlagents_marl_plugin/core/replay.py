@@ -98,6 +98,8 @@ class Replay:
     def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor, memory: Tensor | None = None) -> int:
         """Add open rows: what is observed now, whose outcome `complete` will fill in.
 
+        Of more rows than the capacity the first are numbered too, and overwritten at once.
+
         Args:
             obs: [M, joint]. What stands in it for absent slots is replaced by 0.
             agent_mask: [M, N] bool or 0/1.
@@ -108,23 +110,16 @@ class Replay:
             The number of the first row; the others follow on.
 
         Raises:
-            ValueError: if a shape is wrong or the rows are more than the capacity.
+            ValueError: if a shape is wrong.
         """
-        num_rows = obs.shape[0]
-        if num_rows > self.capacity:
-            raise ValueError(
-                f"Replay.append: expected at most {self.capacity} rows at once, got {num_rows}; "
-                "raise buffer_size"
-            )
         block = decision_block("Replay.append", self.spec, self._layout, obs, agent_mask, allowed, memory)
-        block = block.to(self.device)
-        for place, piece in self._pieces(self._next_id, num_rows):
+        first_id, block = self._next_id, block[-self.capacity :].to(self.device)
+        self._next_id += obs.shape[0]
+        for place, piece in self._pieces(self._next_id - len(block), len(block)):
             self._rows[place] = block[piece]
             self._successor[place] = _OPEN
             self._num_complete -= int(self._complete[place].sum())
             self._complete[place] = False
-        first_id = self._next_id
-        self._next_id += num_rows
         self._filled.fill_(min(self._next_id, self.capacity))
         return first_id
 

@@ -73,7 +73,8 @@ class SequenceReplay(Replay):
     def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor, memory: Tensor | None = None) -> int:
         """See `Replay.append`."""
         first = super().append(obs, agent_mask, allowed, memory)
-        for place, _ in self._pieces(first, len(obs)):
+        num_rows = min(len(obs), self.capacity)
+        for place, _ in self._pieces(self._next_id - num_rows, num_rows):
             self._previous[place] = _NOBODY
         self._oldest.fill_(max(0, self._next_id - self.capacity))
         return first

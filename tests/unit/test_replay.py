@@ -84,7 +84,6 @@ class Scene:
 
     def tick(self) -> None:
         lanes = [lane for lane in range(len(self.current)) if self.random.random() < 0.7]
-        lanes = lanes[: self.replay.capacity]
         if lanes:
             first = self._append(len(lanes))
             for row, lane in enumerate(lanes, first):
@@ -329,6 +328,20 @@ def test_late_completions_are_counted_not_written() -> None:
     assert len(replay) == 1  # row 4 is overwritten
 
 
+def test_of_more_rows_than_there_is_room_for_the_last_stay() -> None:
+    replay = filled(3, capacity=8)
+    complete(replay, [0], [1])
+    number = torch.arange(3.0, 23.0)[:, None].expand(-1, 2)
+    assert replay.append(number, torch.ones(20, 2), torch.ones(20, 0)) == 3
+    assert (replay.next_id, len(replay)) == (23, 0)
+    complete(replay, [*range(2, 22)], [*range(3, 23)])
+    assert replay.metrics() == {"size": 7.0, "mean_age": 4.0, "oldest_age": 7.0, "dropped": 13.0}
+    batch = replay.sample(400)
+    batch = Batch(*(part[batch.agent_mask[:, 0] > 0] for part in batch))
+    assert batch.obs[:, 0].unique().tolist() == [*range(15, 22)]
+    assert torch.equal(batch.next_obs, batch.obs + 1)
+
+
 @pytest.mark.parametrize("name", ["action", "reward", "value_mask", "terminated", "cut"])
 def test_a_wrong_shape_names_the_entry(name: str) -> None:
     with pytest.raises(ValueError, match=f"Replay.complete: expected {name} of shape"):
@@ -340,8 +353,6 @@ def test_a_wrong_shape_names_the_entry(name: str) -> None:
 def test_limits_are_told() -> None:
     with pytest.raises(ValueError, match="expected a capacity of at least 2 steps, got 1"):
         Replay(PLAIN, 1, CPU)
-    with pytest.raises(ValueError, match="expected at most 8 rows at once, got 9"):
-        filled(0).append(torch.ones(9, 2), torch.ones(9, 2), torch.ones(9, 0))
     with pytest.raises(ValueError, match="expected at least one complete row, got none"):
         filled(4).sample(2)
 

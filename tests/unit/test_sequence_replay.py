@@ -148,6 +148,25 @@ def test_a_saved_replay_draws_the_same_sequences(capacity: int) -> None:
     assert torch.equal(behind[:, 2], obs[:, 2] + 1) and torch.equal(behind[:, :2], obs[:, :2])
 
 
+def test_sequences_of_an_episode_that_is_longer_than_the_replay() -> None:
+    replay, length = SequenceReplay(SPEC, 8, CPU), 21
+    for first in (0, length):  # the second time there is something to overwrite
+        step = torch.arange(float(length))[:, None].expand(-1, SPEC.obs_size)
+        replay.append(step, torch.ones(length, 2), torch.ones(length, SPEC.allowed_size))
+        rows, each, cut = (
+            torch.arange(first, first + length - 1),
+            torch.ones(length - 1, 2),
+            torch.zeros(length - 1),
+        )
+        action = torch.zeros(length - 1, SPEC.action_size)
+        replay.complete(rows, action, each, each, 0 * each, rows + 1, cut, each)
+    batch = replay.sample_sequences(400, SequenceSize(3), 0.9)
+    obs, learnt = (by_step(batch, part) for part in (batch.steps.obs[:, 0], batch.learnt == 1))
+    assert obs[learnt].unique().tolist() == [*range(13, 20)]
+    assert torch.equal(obs[1:][learnt[1:]], obs[:-1][learnt[1:]] + 1)
+    assert torch.equal(batch.steps.next_obs[batch.learnt == 1], batch.steps.obs[batch.learnt == 1] + 1)
+
+
 def test_nothing_can_be_drawn_of_nothing() -> None:
     with pytest.raises(ValueError, match=r"^SequenceReplay.sample_sequences: expected at least one complete"):
         SequenceReplay(SPEC, 10, CPU).sample_sequences(2, SequenceSize(2), 0.9)

@@ -500,6 +500,15 @@ def test_a_scene_that_overruns_the_ring_is_told_of(tmp_path, monkeypatch, printe
     assert printed.text.count("Counter: 16 steps of groups were begun before the first of them was over") == 1
 
 
+def test_courts_that_end_together_may_bring_more_than_the_replay_holds(tmp_path):
+    """What consecutive courts bring is held back until their episodes have ended."""
+    scene = manager(areas=4, min_length=20, max_length=20)
+    trainer = start(tmp_path, scene=scene, hyper={"buffer_size": 50}, behavior={"time_horizon": 64}).trainer
+    assert trainer.replay.next_id > 4 * 20
+    assert 0 < len(trainer.replay) <= 50
+    assert trainer.updates > 0
+
+
 def test_a_summary_never_reports_weights_that_are_not_finite(tmp_path):
     trainer = build(tmp_path)
     trainer.learner.critic.nets[0].parameters.data.fill_(float("inf"))
