@@ -36,14 +36,9 @@ class Intake(RLTrainer):
     def __init__(self, *arguments: Any):
         """See the host's `RLTrainer`."""
         super().__init__(*arguments)
-        self._reward_sums: dict[str, list[float]] = defaultdict(
-            lambda: [0.0, 0.0]
-        )  # own and group's, by agent
-
-    def end_episode(self) -> None:
-        """The host has reset the scene, for a new lesson say."""
-        super().end_episode()
-        self._reward_sums.clear()
+        # Own and group's, by agent. Only the thread that takes trajectories in may touch them: whom the host's
+        # thread cuts short by a reset, `forget` is told of like all who leave.
+        self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def _discard(self) -> None:
         """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
