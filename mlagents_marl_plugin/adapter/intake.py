@@ -39,6 +39,7 @@ class Intake(RLTrainer):
         # Own and group's, by agent. Only the thread that takes trajectories in may touch them: whom the host's
         # thread cuts short by a reset, `forget` is told of like all who leave.
         self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._left_since: list[Departure] = []  # to be used by the next `advance`
 
     def _discard(self) -> None:
         """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
@@ -48,10 +49,15 @@ class Intake(RLTrainer):
         time.sleep(0.01)
 
     def _take_departed(self) -> list[Departure]:
+        """Who has left, all of whose trajectories `_drain` finds in the queues."""
         roster = self.table.roster
         if roster is None:
             return []
         departed, roster.departed = roster.departed, []
+        if self.threaded and self.self_play:
+            # The host's self-play fills our queues from its own before it calls `advance`. Whoever has left since
+            # then has a last trajectory that is still in the host's, and comes with the next call.
+            departed, self._left_since = self._left_since, departed
         return departed
 
     def _drain(self) -> None:

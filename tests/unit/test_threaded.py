@@ -7,9 +7,11 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+
 from mlagents_marl_plugin.adapter.metrics import Reporter
-from tests.unit.simulated_host import Run, options
-from tests.unit.trainer_runs import SMALL, manager
+from tests.contract.scenes import DuelOptions, DuelScene
+from tests.unit.simulated_host import Run, SceneManager, options
+from tests.unit.trainer_runs import ROLLOUTS, SMALL, manager
 
 pytestmark = pytest.mark.usefixtures("host_state")
 
@@ -41,3 +43,31 @@ def test_a_reset_of_the_scene_while_a_last_trajectory_is_taken_in(tmp_path, monk
     assert told[0] == pytest.approx(sum(rewards["first"]))
     run.trainer.advance()
     assert not run.trainer._reward_sums
+
+
+def test_self_play_loses_no_end_that_comes_while_trajectories_are_handed_on(tmp_path, monkeypatch):
+    """The host's self-play has moved the queues when agents end, and only then its inner trainer asks who has left."""
+    scene = SceneManager(lambda process: DuelScene(process, DuelOptions(areas=3)), num_workers=2)
+    self_play = {"save_steps": 100, "team_change": 10_000, "swap_steps": 50, "window": 2}
+    settings = {"self_play": self_play, "max_steps": 10**6, "time_horizon": 4}
+    fields = ROLLOUTS | {"group_size": None, "buffer_size": 10**6}
+    run = Run(tmp_path, options("Duel", "mappo", fields, settings), scene)
+
+    def watch() -> None:
+        if scene.steps != 2:
+            return
+        inner, advance = run.trainer.trainer, run.trainer.trainer.advance
+        monkeypatch.setattr(type(inner), "threaded", True)
+
+        def advance_after_more_steps() -> None:
+            scene.process_steps(scene.get_steps())
+            advance()
+
+        inner.advance = advance_after_more_steps
+
+    scene.on_step, scene.stop_after = watch, 100
+    run.start()
+    inner = run.trainer.trainer
+    assert inner.board.episodes > 15
+    # Before the first step of the first process is over, it is not known who plays with whom.
+    assert (inner.assembler.rejected, inner.assembler.dropped) == (6, 0)
