@@ -67,7 +67,8 @@ class MarlTrainer(Intake):
         self.table = self._make_table()
         self.learning_lock = threading.RLock()  # around an update, a swap and a save
         self.self_play = trainer_settings.self_play is not None
-        self.board = ScoreBoard(self.hyperparameters.solved_when, self.hyperparameters.stop_when)
+        solved_when, stop_when = self.hyperparameters.solved_when, self.hyperparameters.stop_when
+        self.board = ScoreBoard(solved_when, stop_when if training else None)  # --inference is never done
         self.reporter = Reporter(self)
         self.saving = self._make_saving()
         self.specs: dict[str, BehaviorSpec] = {}

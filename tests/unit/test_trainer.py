@@ -339,6 +339,8 @@ def test_a_run_stops_when_asked_and_does_not_go_on_with_the_same_threshold(tmp_p
     higher = {"stop_when": {"metric": "episode_length", "window": 3, "threshold": 1.5}}
     again = build(tmp_path, trainer_type=trainer_type, hyper=higher, load=True, behavior=behavior)
     assert again.should_still_train
+    played = build(tmp_path, trainer_type=trainer_type, hyper=stop, load=True, train=False)
+    assert played.get_step == trainer.get_step
 
 
 def test_solved_is_announced_once_and_training_goes_on(tmp_path, printed):
