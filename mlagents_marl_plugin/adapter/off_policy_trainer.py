@@ -128,7 +128,8 @@ class OffPolicyMarlTrainer(MarlTrainer):
     # --- saving and reporting ---------------------------------------------------------------------
 
     def cadence(self) -> dict[str, Any]:
-        return {"debt_origin": self._debt_origin, "debt_paid": self._debt_paid}
+        rate = self.hyperparameters.steps_per_update
+        return {"debt_origin": self._debt_origin, "debt_paid": self._debt_paid, "steps_per_update": rate}
 
     def resume_cadence(self, saved: dict[str, Any]) -> None:
         """With its replay a run goes on as if never stopped; without, it collects before it updates."""
@@ -137,7 +138,15 @@ class OffPolicyMarlTrainer(MarlTrainer):
             replay = self.saving.files.read_replay(self._step)
             if replay is not None:
                 self.replay.load_state_dict(replay)
-                self._debt_origin, self._debt_paid = saved["debt_origin"], saved["debt_paid"]
+                self._resume_debt(saved)
+
+    def _resume_debt(self, saved: dict[str, Any]) -> None:
+        """Owe what was owed. With another ``steps_per_update`` the steps played so far count as paid for."""
+        self._debt_origin, self._debt_paid = saved["debt_origin"], saved["debt_paid"]
+        rate = self.hyperparameters.steps_per_update
+        if saved.get("steps_per_update", rate) != rate:  # checkpoints of early versions do not tell
+            self._debt_origin = max(self._debt_origin, self._step)
+            self._debt_paid = min(self._debt_paid, 0)  # below 0: updates from demonstrations to come
 
     def replay_state(self) -> dict[str, Any] | None:
         if self.replay is None or not self.hyperparameters.save_replay_buffer:

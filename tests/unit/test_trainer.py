@@ -71,6 +71,27 @@ def test_without_its_replay_a_resumed_run_collects_before_it_updates(tmp_path):
     assert not again._is_ready_update()
 
 
+@pytest.mark.parametrize("steps_per_update", [1, 400])
+def test_another_rate_of_updates_counts_from_the_resumed_step_on(tmp_path, steps_per_update):
+    hyper = {"save_replay_buffer": True}
+    first = start(tmp_path, hyper=hyper).trainer
+    assert first.updates > 10
+    again = build(tmp_path, hyper={**hyper, "steps_per_update": steps_per_update}, load=True)
+    assert not again._is_ready_update()
+    again._step += 2 * steps_per_update
+    assert again._updates_owed() == 2
+
+
+def test_another_rate_of_updates_keeps_what_is_still_to_come(tmp_path):
+    """The steps before ``buffer_init_steps``, and the updates from demonstrations alone."""
+    trainer = build(tmp_path)
+    trainer._step = 40
+    trainer._resume_debt({"debt_origin": 100, "debt_paid": -7, "steps_per_update": 3})
+    assert (trainer._debt_origin, trainer._debt_paid) == (100, -7)
+    trainer._resume_debt({"debt_origin": 10, "debt_paid": 2})
+    assert (trainer._debt_origin, trainer._debt_paid) == (10, 2), "an early version's checkpoint"
+
+
 def test_steps_scores_and_schedules_go_on_after_a_resume(tmp_path):
     behavior = {"max_steps": 800}
     hyper = {"learning_rate_schedule": "linear", "solved_when": {"threshold": 0.0, "window": 3}}
