@@ -110,7 +110,8 @@ class Roster:
         """
         worker = self.tick(worker_id, team)
         ids = agent_ids.tolist()
-        if worker.clock == worker.reset_at + 1:
+        # Consecutive groups are only learnt from once all have ended together, so whoever is missed does no harm.
+        if worker.clock == worker.reset_at + 1 and self.layout.grouping != Grouping.CONSECUTIVE:
             self._let_silent_go(worker_id, worker, team, ids)
         if not ids:
             empty = np.zeros(0, np.int64)
@@ -186,7 +187,9 @@ class Roster:
         """Of one that ends in its first step after a process was replaced, the host does not tell.
 
         So whoever began with the reset and does not ask in the second step is taken to have ended. Should it
-        come back (its decision period is longer), nothing that was seen without it may be learnt from.
+        come back (its decision period is longer), nothing that was seen without it may be learnt from. Not for
+        consecutive groups, which one who comes back alone could not join again: they keep their seats until the
+        next reset.
         """
         there = worker.members.items()
         begun = [agent for agent, m in there if m.since == worker.reset_at and m.team == team]

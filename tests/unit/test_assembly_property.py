@@ -266,9 +266,10 @@ def test_processes_that_die_and_resets_leave_no_wrong_row(
     st.integers(1, 2),
     st.sampled_from([1, 3, 1000]),
     st.dictionaries(st.integers(1, 95), st.integers(0, 0), max_size=2),
+    st.sampled_from([(1,), (1, 2), (2, 3), (1, 3, 2)]),
 )
-def test_consecutive_courts_without_group_ids(seed, family, areas, agents, workers, horizon, kills):
-    scene = Options(areas=areas, agents=agents, group_ids=False, death=0.0, over=0.15)
+def test_consecutive_courts_without_group_ids(seed, family, areas, agents, workers, horizon, kills, periods):
+    scene = Options(areas=areas, agents=agents, group_ids=False, periods=periods, death=0.0, over=0.15)
     trainer, account, manager = run(
         seed,
         family,

@@ -329,3 +329,27 @@ def test_who_ends_in_the_first_step_after_a_reset_is_let_go():
         place(roster, [0, 2], [1, 1])
     newest = int(roster.lanes.row[roster.workers[0].members[0].lane])
     assert not roster.staging.broken[newest]
+
+
+def test_a_mate_with_a_longer_decision_period_keeps_its_seat_after_a_reset():
+    roster = make(SOLO, 2)
+    place(roster, [0, 1, 2, 3])
+    roster.reset()
+    lanes, _ = place(roster, [0, 1, 2, 3])
+    roster.departed.clear()
+    place(roster, [0, 4, 5])  # 1 decides every other step, and the court of 2 and 3 was over at once
+    again, slots = place(roster, [0, 1, 4, 5])
+    assert again[:2] == lanes[:2] and slots == [0, 1, 0, 1]
+    assert again[2] == again[3] not in lanes
+    assert not roster.departed
+    roster.reset()
+    assert {gone.agent for gone in roster.departed} == set(range(6))
+
+
+def test_a_court_may_be_silent_for_a_while_after_a_reset():
+    roster = make(SOLO, 2)
+    place(roster, [0, 1])
+    roster.reset()
+    lanes, _ = place(roster, [0, 1])
+    place(roster, [])
+    assert [place(roster, [agent])[0] for agent in (0, 1)] == [lanes[:1], lanes[1:]]
