@@ -43,7 +43,7 @@ class Assembler:
         self.store = store
         self.touched: set[int] = set()
         self.accepted = 0  # agent steps
-        self.rejected = 0  # agent steps whose ticket or observation did not fit
+        self.rejected = 0  # agent steps that had no ticket, or whose ticket or observation did not fit
         self.dropped = 0  # group steps that could not be completed
         self.episodes: list[Episode] = []
         # Who plays alone belongs to nobody, so there is nothing to wait for.

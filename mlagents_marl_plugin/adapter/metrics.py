@@ -94,7 +94,7 @@ class Reporter:
         self._speed()
         assembler = trainer.assembler
         self.stats.set_stat("Data/Accepted Rows", assembler.accepted)
-        self.stats.set_stat("Data/Rejected Rows", assembler.rejected + trainer.roster.untracked)
+        self.stats.set_stat("Data/Rejected Rows", assembler.rejected)
         self.stats.set_stat("Data/Dropped Group Steps", assembler.dropped)
         if not trainer.is_training:
             return

@@ -84,7 +84,6 @@ class Roster:
         self.lanes = Lanes(layout.group_size, staging.memory_size)
         self.workers: dict[int, Worker] = defaultdict(Worker)
         self.departed: list[Departure] = []  # since last asked
-        self.untracked = 0  # decisions that could not be placed
 
     def tick(self, worker_id: int, team: int) -> Worker:
         """Advance the worker's clock where a new step begins; called also for no agents."""
@@ -123,7 +122,6 @@ class Roster:
         known = lanes >= 0
         if known.all():
             return self._rows(worker, lanes), slots
-        self.untracked += int((~known).sum())
         rows = np.full(len(ids), -1, np.int64)
         rows[known] = self._rows(worker, lanes[known])
         return rows, slots

@@ -58,7 +58,7 @@ def test_c51_every_trainer_type_plays_itself_with_a_side_as_its_group(tmp_path, 
     assert inner.updates >= 3
     assert inner.assembler.accepted >= 250
     # Before the first step of the first process is over, it is not known who plays with whom.
-    assert (inner.assembler.rejected, inner.assembler.dropped, inner.roster.untracked) == (4, 0, 0)
+    assert (inner.assembler.rejected, inner.assembler.dropped) == (4, 0)
     assert (tmp_path / "Duel.onnx").is_file()
 
 
@@ -137,7 +137,7 @@ def test_c54_sides_without_group_ids_are_paired_by_their_own_ids(tmp_path, ids_b
     run = play(tmp_path, "mappo", duel, hyper={"group_size": 2}, behavior=ONE_SIDE)
     inner = run.trainer.trainer
     assert inner.spec.num_slots == 2
-    assert (inner.assembler.rejected, inner.assembler.dropped, inner.roster.untracked) == (6, 0, 0)
+    assert (inner.assembler.rejected, inner.assembler.dropped) == (6, 0)
     staging = inner.assembler.staging
     seen = staging.obs[0][: staging.head]
     whole = staging.decided[: staging.head].all(axis=1)

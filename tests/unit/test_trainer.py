@@ -14,6 +14,7 @@ from mlagents.trainers.stats import StatsReporter
 from mlagents.trainers.training_status import GlobalTrainingStatus, StatusType
 
 from mlagents_marl_plugin.adapter import checkpoint, marl_trainer, metrics, scores
+from mlagents_marl_plugin.player.scenes.counter import CounterOptions, CounterScene
 from tests.unit.simulated_host import Run, SceneManager, options
 from tests.unit.trainer_runs import (
     SMALL,
@@ -429,6 +430,18 @@ def test_what_a_summary_holds(tmp_path):
     assert last["Data/Observation Mean Slot 1"] != last["Data/Observation Mean Slot 0"]
     assert last["Replay/Size"] <= len(trainer.replay)
     assert "Environment/Group Cumulative Reward" not in last
+
+
+def test_every_step_is_accepted_or_rejected_once(tmp_path, monkeypatch):
+    """Also those of agents whose group is not known, which are decided without a ticket."""
+    scene = SceneManager(lambda worker: CounterScene(1, worker, CounterOptions(agents=2 + worker)), 2)
+    trainer = start(tmp_path, scene=scene, hyper={"grouping": "consecutive"}).trainer
+    figures = {}
+    monkeypatch.setattr(trainer.reporter.stats, "set_stat", figures.__setitem__)
+    trainer.reporter.summarise()
+    accepted, rejected = figures["Data/Accepted Rows"], figures["Data/Rejected Rows"]
+    assert rejected > 50, "3 agents are not two groups of 2"
+    assert accepted + rejected == trainer.get_step
 
 
 def test_group_rewards_are_shown_where_there_are_any_and_lessons_see_them(tmp_path, monkeypatch):
