@@ -30,6 +30,10 @@ class MovingCriterion:
     def add(self, episode: Episode) -> None:
         self.values.append(value_of(self.criterion.metric, episode))
 
+    def goes_on_from(self, metric: str | None) -> bool:
+        """Whether values of ``metric`` are of its own; a checkpoint of an early version tells none."""
+        return metric in (None, self.criterion.metric.value)
+
     @property
     def mean(self) -> float:
         return sum(self.values) / len(self.values)
@@ -84,16 +88,24 @@ class ScoreBoard:
             "best": self.best,
             "solved": list(self._solved.values) if self._solved else [],
             "stop": list(self._stop.values) if self._stop else [],
+            "solved_metric": self._solved.criterion.metric.value if self._solved else None,
+            "stop_metric": self._stop.criterion.metric.value if self._stop else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved board; what it says of a criterion, only where that has the same metric.
+
+        Raises:
+            ValueError: if the run has already stopped by the criterion.
+        """
         self.episodes = state["episodes"]
         self.recent.extend(state["recent"])
-        self.solved_at = state["solved_at"]
         self.best = state["best"]
-        if self._solved:
-            self._solved.values.extend(state["solved"])
-        if self._stop:
+        if self._solved is None or self._solved.goes_on_from(state.get("solved_metric")):
+            self.solved_at = state["solved_at"]
+            if self._solved:
+                self._solved.values.extend(state["solved"])
+        if self._stop and self._stop.goes_on_from(state.get("stop_metric")):
             self._stop.values.extend(state["stop"])
             if state["stopped_at"] is not None and self._stop.criterion.threshold <= state["stopped_at"]:
                 raise ValueError(

@@ -67,10 +67,13 @@ def _was_stopped(checkpoint: Path, fields: dict[str, Any]) -> bool:
     import torch  # takes its time, and most YAMLs have no stop_when
 
     try:
-        stopped_at = torch.load(checkpoint, map_location="cpu", weights_only=True)["scores"]["stopped_at"]
+        scores = torch.load(checkpoint, map_location="cpu", weights_only=True)["scores"]
+        stopped_at = scores["stopped_at"]
     except Exception:  # mlagents-learn --resume says what is wrong with the file
         return False
-    return stopped_at is not None and float(criterion["threshold"]) <= stopped_at
+    metric = criterion.get("metric", "score")
+    same = scores.get("stop_metric", metric) == metric
+    return same and stopped_at is not None and float(criterion["threshold"]) <= stopped_at
 
 
 def _last_step(folder: Path, name: str) -> int:

@@ -1,6 +1,7 @@
 """A repeated training command goes on, or starts beside; it neither dies nor overwrites."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,17 +74,23 @@ STOPPING = "behaviors: {Tennis: {hyperparameters: {stop_when: {threshold: 0.5}}}
 
 
 @pytest.mark.parametrize(
-    ("stopped_at", "expected"),
-    [(None, "--run-id=court --resume"), (0.5, "--run-id=court_2"), (0.4, "--run-id=court --resume")],
-    ids=["interrupted", "stopped", "stopped at a lower threshold"],
+    ("scores", "expected"),
+    [
+        ({"stopped_at": None}, "--run-id=court --resume"),
+        ({"stopped_at": 0.5}, "--run-id=court_2"),
+        ({"stopped_at": 0.4}, "--run-id=court --resume"),
+        ({"stopped_at": 0.5, "stop_metric": "score"}, "--run-id=court_2"),
+        ({"stopped_at": 0.5, "stop_metric": "episode_length"}, "--run-id=court --resume"),
+    ],
+    ids=["interrupted", "stopped", "at a lower threshold", "by the same metric", "by another metric"],
 )
 def test_a_run_that_met_its_own_criterion_has_finished(
-    tmp_path: Path, stopped_at: float | None, expected: str
+    tmp_path: Path, scores: dict[str, Any], expected: str
 ) -> None:
     config = tmp_path / "court.yaml"
     config.write_text(STOPPING)
     save(tmp_path, "court")
-    torch.save({"scores": {"stopped_at": stopped_at}}, tmp_path / "court" / "Tennis" / "checkpoint.pt")
+    torch.save({"scores": scores}, tmp_path / "court" / "Tennis" / "checkpoint.pt")
     assert " ".join(next_run(config, tmp_path).arguments) == expected
 
 

@@ -100,3 +100,27 @@ def test_a_stopped_run_goes_on_only_with_a_higher_threshold():
     without.load_state_dict(stopped())
     without.add(episode(1.0))
     assert without.stopped_at is None
+
+
+def test_another_metric_starts_its_own_window():
+    """Lengths are no scores: 7 steps must neither solve nor stop a run that asks for a score."""
+    lengths, scores = Criterion(5.0, Metric.EPISODE_LENGTH, 3), Criterion(0.5, Metric.SCORE, 3)
+    before, after = ScoreBoard(lengths, lengths), ScoreBoard(scores, scores)
+    for _ in range(3):
+        before.add(episode(0.0))
+    assert (before.solved_at, before.stopped_at) == (3, 5.0)
+    after.load_state_dict(before.state_dict())
+    for score, solved_at in ((1.0, None), (1.0, None), (1.0, 6)):
+        after.add(episode(score))
+        assert after.solved_at == solved_at
+    assert after.stopped_at == 0.5
+
+
+def test_a_checkpoint_that_names_no_metric_goes_on():
+    board, again = (ScoreBoard(None, Criterion(0.5, window=2)) for _ in range(2))
+    board.add(episode(1.0))
+    state = board.state_dict()
+    del state["stop_metric"], state["solved_metric"]
+    again.load_state_dict(state)
+    again.add(episode(1.0))
+    assert again.stopped_at == 0.5
