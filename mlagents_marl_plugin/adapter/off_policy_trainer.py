@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mlagents.trainers.exception import UnityTrainerException
 from mlagents.trainers.settings import ScheduleType
 from mlagents_envs.logging_util import get_logger
 from mlagents_envs.timers import timed
@@ -60,9 +61,14 @@ class OffPolicyMarlTrainer(MarlTrainer):
 
     def _show(self, store: ReplayStore, path: str) -> None:
         """Begin with demonstrations."""
-        behavior = self.specs[self.table.behavior_ids[0]]
+        behavior, hyper = self.specs[self.table.behavior_ids[0]], self.hyperparameters
         size = (self.spec.num_slots, self.memory_size)
-        shown = load_demonstrations(Path(path), behavior, *size, store, self.hyperparameters.buffer_size)
+        shown = load_demonstrations(Path(path), behavior, *size, store, hyper.buffer_size)
+        if hyper.demonstration_updates and hyper.batch_size > shown.steps:
+            raise UnityTrainerException(
+                f"batch_size: expected at most {shown.steps}, the steps that {path} shows, for updates from them "
+                f"alone, got {hyper.batch_size}; lower it, record more, or set demonstration_updates: 0"
+            )
         store.rewards.take_means()  # the first summary tells of what was played
         logger.info(
             f"{self.brain_name}: begins with {shown.steps} demonstrated steps of {shown.episodes} episodes, mean score "

@@ -299,6 +299,14 @@ def test_more_than_the_replay_holds_is_refused(tmp_path):
     refused(tmp_path, rule, {"buffer_size": 50})
 
 
+def test_fewer_steps_than_a_batch_are_refused_only_for_updates_from_them_alone(tmp_path):
+    record(tmp_path)
+    rule = r"batch_size: expected at most 78, the steps that .* shows, .* got 79; lower it, record more, or set demo"
+    refused(tmp_path, rule, {"batch_size": 79, "demonstration_updates": 1})
+    assert not shown(tmp_path, hyper={"batch_size": 79})._is_ready_update()
+    assert shown(tmp_path, hyper={"batch_size": 78, "demonstration_updates": 1})._is_ready_update()
+
+
 def test_updates_from_nothing_are_refused(tmp_path):
     rule = r"hyperparameters\.demonstration_updates: expected a whole number >= 0, and 0 without demonstrations, got 5"
     refused(tmp_path, rule, {"demonstrations": "", "demonstration_updates": 5})
