@@ -244,10 +244,12 @@ class Roster:
         slots = self.layout.slots(team)
         free = np.flatnonzero(~self.lanes.present[lane, slots.start : slots.stop])
         if len(free) == 0:
+            remedy = "set the largest number of agents that a group of the scene can have"
+            if self.layout.grouping == Grouping.WORKER:  # whose size is the number that begin together
+                remedy = f"register the agents of a group in a SimpleMultiAgentGroup (grouping: group_id), and {remedy}"
             raise UnityTrainerException(
                 f"behaviors.{self.names[team]}.hyperparameters.group_size: expected groups of at most "
-                f"{len(slots)} agents, got one more (agent {agent}); set the largest number of agents "
-                f"that a group of the scene can have"
+                f"{len(slots)} agents, got one more (agent {agent}); {remedy}"
             )
         slot = int(slots.start + free[0])
         self.lanes.seated[lane] += 1

@@ -186,6 +186,18 @@ def test_more_agents_than_slots():
         place(roster, [0, 1, 2], [5, 5, 5])
 
 
+def test_more_agents_than_a_process_began_with_need_groups_by_id():
+    """A larger group_size alone would be refused at the next start: 'worker' takes what begins together."""
+    roster = make(Grouping.WORKER, 2)
+    place(roster, [0, 1])
+    with pytest.raises(
+        UnityTrainerException,
+        match="at most 2 agents, got one more .* in a SimpleMultiAgentGroup .grouping: group_id., and set",
+    ):
+        place(roster, [0, 1, 2])
+    assert layout([1, 1], group_size=3) == Layout(GROUPED, (3,))
+
+
 def test_teams_have_slots_of_their_own_and_share_a_row():
     roster = make(Grouping.WORKER, 1, 2)
     a, slots_a = place(roster, [0], team=0)
