@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from mlagents_marl_plugin.adapter.metrics import Reporter
+from mlagents_marl_plugin.adapter.off_policy_trainer import OffPolicyMarlTrainer
 from tests.contract.scenes import DuelOptions, DuelScene
+from tests.unit.demo_records import record
 from tests.unit.simulated_host import Run, SceneManager, options
-from tests.unit.trainer_runs import ROLLOUTS, SMALL, manager
+from tests.unit.trainer_runs import ROLLOUTS, SMALL, build, manager
 
 pytestmark = pytest.mark.usefixtures("host_state")
 
@@ -71,3 +73,20 @@ def test_self_play_loses_no_end_that_comes_while_trajectories_are_handed_on(tmp_
     assert inner.board.episodes > 15
     # Before the first step of the first process is over, it is not known who plays with whom.
     assert (inner.assembler.rejected, inner.assembler.dropped) == (6, 0)
+
+
+def test_nothing_is_learnt_or_told_until_the_hosts_thread_has_built_everything(tmp_path, monkeypatch):
+    """Demonstrations are there before the weights of a resumed run are."""
+    record(tmp_path / "shown")
+    show = OffPolicyMarlTrainer._show
+
+    def show_and_advance(self, *arguments):
+        show(self, *arguments)
+        self.advance()
+        self._write_summary(100)
+        assert self.updates == 0
+
+    monkeypatch.setattr(OffPolicyMarlTrainer, "_show", show_and_advance)
+    trainer = build(tmp_path, hyper={"demonstrations": str(tmp_path / "shown"), "demonstration_updates": 3})
+    trainer.advance()
+    assert trainer.updates == 3
