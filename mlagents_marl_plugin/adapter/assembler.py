@@ -178,7 +178,7 @@ class Assembler:
         pending, oldest = self.roster.lanes.pending[lane], self.staging.head - self.staging.capacity
         if not pending or pending[0] >= oldest:
             return
-        if not self._overrun_told:
+        if not self._overrun_told and self._is_told_of(lane):
             self._overrun_told = True
             logger.warning(
                 f"{self.roster.behavior_name}: {self.staging.capacity} steps of groups were begun before the "
@@ -210,9 +210,12 @@ class Assembler:
         self.staging.close(chunk.rows)
 
     def _count_dropped(self, lane: int, count: int) -> None:
-        """In self-play the host delivers nothing of opponents, and nothing is missing then."""
-        if not self.roster.layout.sides or (self.roster.lanes.last_delivered[lane] >= 0).any():
+        if self._is_told_of(lane):
             self.dropped += count
+
+    def _is_told_of(self, lane: int) -> bool:
+        """In self-play the host delivers nothing of opponents, and nothing is missing then."""
+        return not self.roster.layout.sides or bool((self.roster.lanes.last_delivered[lane] >= 0).any())
 
     def _total(self, lane: int) -> "_Total":
         return self._totals.setdefault(lane, _Total(self.roster.layout.group_size))

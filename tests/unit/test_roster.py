@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mlagents.trainers.exception import UnityTrainerException
 
+from mlagents_marl_plugin.adapter import assembler
 from mlagents_marl_plugin.adapter import roster as roster_module
 from mlagents_marl_plugin.adapter.grouping import FirstAgents, Grouping, Layout, decide_layout
 from mlagents_marl_plugin.adapter.roster import Roster
@@ -109,9 +110,10 @@ def test_a_scene_that_contradicts_the_settings(teams, settings, field, parts):
         assert part in message
 
 
-def make(grouping: Grouping, *members: int, posthumous: bool = False) -> Roster:
-    spec = GroupSpec((RoleSpec("Ball", sum(members), ((1,),), ActionLayout(1)),))
-    return Roster("Ball", Layout(grouping, members), StagingTable(spec, 512), posthumous)
+def make(grouping: Grouping, *members: int, posthumous: bool = False, sides: bool = False) -> Roster:
+    found = Layout(grouping, members, sides)
+    spec = GroupSpec((RoleSpec("Ball", found.group_size, ((1,),), ActionLayout(1)),))
+    return Roster("Ball", found, StagingTable(spec, 512), posthumous)
 
 
 def place(roster: Roster, ids: list[int], groups: list[int] | None = None, worker: int = 0, team: int = 0):
@@ -364,3 +366,19 @@ def test_a_court_may_be_silent_for_a_while_after_a_reset():
     lanes, _ = place(roster, [0, 1])
     place(roster, [])
     assert [place(roster, [agent])[0] for agent in (0, 1)] == [lanes[:1], lanes[1:]]
+
+
+@pytest.mark.parametrize("sides", [False, True])
+def test_steps_of_opponents_that_overrun_the_ring_are_not_missed(sides, caplog, monkeypatch):
+    """In self-play the host tells nothing of them, however short time_horizon is."""
+    monkeypatch.setattr(assembler, "logger", logging.getLogger("test"))
+    roster = make(GROUPED, 1, 1, sides=sides)
+    collected = assembler.Assembler(roster, None, 0.99)
+    for _ in range(600):
+        place(roster, [0], [1], team=0)
+        place(roster, [1], [2], team=1)
+    roster.leave(0, 1)
+    collected.give_up(roster.departed)
+    collected.flush()
+    assert (collected.dropped > 0) is (not sides)
+    assert ("experience is left out" in caplog.text) is (not sides)
