@@ -41,6 +41,11 @@ class Intake(RLTrainer):
         self._reward_sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._left_since: list[Departure] = []  # to be used by the next `advance`
 
+    def _policy_mean_reward(self) -> float | None:
+        """Mean return since the last update, which another thread may begin just now."""
+        returns = list(self.cumulative_returns_since_policy_update)
+        return sum(returns) / len(returns) if returns else None
+
     def _discard(self) -> None:
         """Empty the queues: the host waits where one is full, and would never ask for the next decision."""
         for queue in self.trajectory_queues:

@@ -90,3 +90,17 @@ def test_nothing_is_learnt_or_told_until_the_hosts_thread_has_built_everything(t
     trainer = build(tmp_path, hyper={"demonstrations": str(tmp_path / "shown"), "demonstration_updates": 3})
     trainer.advance()
     assert trainer.updates == 3
+
+
+def test_the_mean_return_of_a_checkpoint_while_an_update_begins(tmp_path):
+    class ClearedMeanwhile(list):
+        def __len__(self) -> int:
+            length = super().__len__()
+            self.clear()
+            return length
+
+    trainer = build(tmp_path)
+    trainer.cumulative_returns_since_policy_update = ClearedMeanwhile([1.0, 2.0])
+    trainer._policy_mean_reward()
+    trainer.cumulative_returns_since_policy_update = [1.0, 2.0]
+    assert trainer._policy_mean_reward() == 1.5
