@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from mlagents.trainers.exception import UnityTrainerException
 
+from mlagents_marl_plugin.adapter.patience import patiently
+
 FORMAT = 2
 LAST = "checkpoint.pt"
 REPLAY = "last_replay_buffer.pt"
@@ -42,7 +44,7 @@ def write(state: dict[str, Any], path: str) -> None:
                 torch.save(state, file)
             except RuntimeError as error:  # what torch makes of a write that failed
                 raise OSError(f"{path}: expected room for the file, got {_first_line(error)}") from None
-        os.replace(temporary, path)
+        patiently(os.replace, temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)

@@ -107,8 +107,10 @@ def _encode(spec: ActionSpec, pairs: list[Any]) -> np.ndarray:
         info = pair.action_info
         if info.continuous_actions or info.discrete_actions:
             continuous[row], discrete[row] = info.continuous_actions, info.discrete_actions
-        else:  # written by ML-Agents 1.x
+        else:  # written before actions had two kinds
             (continuous if spec.continuous_size else discrete)[row] = info.vector_actions_deprecated
     layout = ActionLayout(spec.continuous_size, tuple(int(size) for size in spec.discrete_branches))
+    if not np.isfinite(continuous).all():
+        raise ValueError("an action is NaN or Inf")
     values = torch.from_numpy(continuous).clamp(-1.0, 1.0)
     return actions.encode(layout, values, torch.from_numpy(discrete)).numpy()

@@ -23,6 +23,7 @@ from mlagents.trainers.torch_entities.model_serialization import TensorNames, ex
 from torch import Tensor, nn
 
 from mlagents_marl_plugin.adapter.export_check import QUANTILES, Answer, ExportError, FileCheck, Reference
+from mlagents_marl_plugin.adapter.patience import patiently
 from mlagents_marl_plugin.core.actions import mode
 from mlagents_marl_plugin.core.types import ActionLayout
 
@@ -334,6 +335,6 @@ def _write(data: bytes, path: Path) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.write_bytes(data)
-        os.replace(part, path)
+        patiently(os.replace, part, path)
     finally:
         part.unlink(missing_ok=True)

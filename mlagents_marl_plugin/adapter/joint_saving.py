@@ -94,7 +94,7 @@ class MemberSaving(Saving):
     def save_final(self) -> None:
         """Nothing: the leader saves for all, if it has anything."""
         leader = self.joint.leader
-        if leader is None or leader.learner is None:
+        if leader is None or not leader.is_built:
             logger.warning(
                 f"{self.trainer.brain_name}: joint '{self.joint.name}' never had all its members, nothing to save."
             )

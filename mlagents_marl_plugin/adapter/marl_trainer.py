@@ -279,6 +279,11 @@ class MarlTrainer(Intake):
         self.table.roster = roster
 
     @property
+    def is_built(self) -> bool:
+        """Whether there is a learner that has gone on from what was saved: nothing else may be saved over that."""
+        return self.learner is not None and self.table.roster is not None
+
+    @property
     def memory_size(self) -> int:
         """Numbers that an agent remembers; 0 without a memory."""
         memory = self.trainer_settings.network_settings.memory
@@ -298,19 +303,19 @@ class MarlTrainer(Intake):
 
     def _write_summary(self, step: int) -> None:
         with self.learning_lock:
-            if self.learner is not None and not self.learner.is_finite():
+            if self.is_built and not self.learner.is_finite():
                 self.saving.raise_not_finite("weights")
             self.reporter.summarise()
         super()._write_summary(step)
 
     def _maybe_save_model(self, step_after_process: int) -> None:
-        if self.is_training and self.learner is not None:
+        if self.is_training and self.is_built:
             try:
                 super()._maybe_save_model(step_after_process)
             except OSError as error:
                 logger.error(
                     f"{self.brain_name}: not saved at step {self.get_step} ({error}). The last checkpoint stays, "
-                    f"and training goes on; make room on the disk before the next one."
+                    f"and training goes on; make room on the disk, or close what holds the file, before the next one."
                 )
 
     @timed

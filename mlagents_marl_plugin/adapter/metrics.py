@@ -86,7 +86,7 @@ class Reporter:
     def summarise(self) -> None:
         """Give the host everything that is measured once per summary."""
         trainer = self.trainer
-        if trainer.learner is None or trainer.table.roster is None:
+        if not trainer.is_built:
             return
         if trainer.board.recent:
             self.stats.set_stat("Group/Score 100", trainer.board.mean)

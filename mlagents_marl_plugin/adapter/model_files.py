@@ -23,6 +23,7 @@ from mlagents_envs.logging_util import get_logger
 
 from mlagents_marl_plugin.adapter import checkpoint
 from mlagents_marl_plugin.adapter.export import ExportError, FlatObservations, export_actor
+from mlagents_marl_plugin.adapter.patience import patiently
 from mlagents_marl_plugin.core.networks import DecentralisedActor, Sharing
 from mlagents_marl_plugin.core.stochastic_actor import StochasticActor
 from mlagents_marl_plugin.core.types import GroupSpec
@@ -126,7 +127,7 @@ class ModelFiles:
         base = os.path.splitext(saved.file_path)[0]
         for path in models:
             target = self.folder + path[len(base) :]
-            shutil.copyfile(path, target)
+            patiently(shutil.copyfile, path, target)
             logger.info(f"Copied {path} to {target}.")
         self._remove_other_slots("", len(models))
         return attr.evolve(saved, file_path=f"{self.folder}.onnx")

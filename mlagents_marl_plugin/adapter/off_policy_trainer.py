@@ -33,6 +33,7 @@ class OffPolicyMarlTrainer(MarlTrainer):
         """See the host's TrainerFactory, which calls this."""
         super().__init__(*arguments, **settings)
         self.replay: Replay | None = None
+        self._saved_replay: dict[str, Any] | None = None  # to go on with, until it is in the replay
         self._debt_origin = self.hyperparameters.buffer_init_steps  # the step from which updates are owed
         self._debt_paid = -self.hyperparameters.demonstration_updates
         self._stuck = False
@@ -55,7 +56,9 @@ class OffPolicyMarlTrainer(MarlTrainer):
         else:
             self.replay = SequenceReplay(*size, sequences.memory_size)
             store = SequenceStore(self.replay, self.learner, rewards)
-        if self.hyperparameters.demonstrations:
+        if self._resumed is not None and self.load and self.hyperparameters.save_replay_buffer:
+            self._saved_replay = self.saving.files.read_replay(self._step)
+        if self.hyperparameters.demonstrations and self._saved_replay is None:
             self._show(store, self.hyperparameters.demonstrations)
         return store
 
@@ -140,11 +143,10 @@ class OffPolicyMarlTrainer(MarlTrainer):
     def resume_cadence(self, saved: dict[str, Any]) -> None:
         """With its replay a run goes on as if never stopped; without, it collects before it updates."""
         self._debt_origin, self._debt_paid = self._step + self.hyperparameters.buffer_init_steps, 0
-        if self.replay is not None and self.hyperparameters.save_replay_buffer:
-            replay = self.saving.files.read_replay(self._step)
-            if replay is not None:
-                self.replay.load_state_dict(replay)
-                self._resume_debt(saved)
+        if self.replay is not None and self._saved_replay is not None:
+            self.replay.load_state_dict(self._saved_replay)
+            self._saved_replay = None
+            self._resume_debt(saved)
 
     def _resume_debt(self, saved: dict[str, Any]) -> None:
         """Owe what was owed. With another ``steps_per_update`` the steps played so far count as paid for."""

@@ -18,6 +18,8 @@ from mlagents.trainers.stats import StatsWriter
 from mlagents.trainers.training_status import GlobalTrainingStatus
 from mlagents_envs.logging_util import get_logger
 
+from mlagents_marl_plugin.adapter.patience import patiently
+
 logger = get_logger(__name__)
 
 STATUS = os.path.join("run_logs", "training_status.json")
@@ -136,6 +138,6 @@ class _Replacement:
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         if failed is None:
-            os.replace(self._temporary, self._path)
+            patiently(os.replace, self._temporary, self._path)
         else:
             self._temporary.unlink(missing_ok=True)

@@ -76,8 +76,8 @@ class Saving:
     def save_final(self) -> None:
         """The last checkpoint of a run, its models copied to where Unity users look for them."""
         trainer = self.trainer
-        if trainer.learner is None:
-            logger.warning(f"{trainer.brain_name}: no agent has acted yet, nothing to save.")
+        if not trainer.is_built:
+            logger.warning(f"{trainer.brain_name}: nothing has been learnt yet, nothing to save.")
             return
         if checkpoint.not_finite(trainer.learner.state_dict()):
             logger.error(

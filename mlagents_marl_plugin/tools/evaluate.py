@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopped, code = "Ctrl+C", EXIT_INTERRUPTED
     except SceneLost as error:
         stopped, code = str(error), EXIT_LOST
-    except (SceneError, ModelChoiceError, ModelError, GroupingError, _BehaviorError) as error:
+    except (SceneError, ModelChoiceError, ModelError, GroupingError, RecordError, _BehaviorError) as error:
         return _fail(str(error), EXIT_USAGE)
     result = report(args, cast, episodes, stopped)
     if stopped is not None:
@@ -140,9 +140,11 @@ def _run(
             )
         play(env, cast, episodes, args.behavior, recording)
     finally:
-        env.close()
-        if recording is not None:
-            recording.close()
+        try:
+            if recording is not None:
+                recording.close()
+        finally:
+            env.close()
 
 
 def _say(text: str) -> None:

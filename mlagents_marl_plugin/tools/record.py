@@ -4,10 +4,11 @@ A record is made before an agent decides: what it observes, its reward since the
 took before. The file begins with a message of facts, which has 32 bytes kept for it and is written last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from google.protobuf.internal.encoder import _VarintBytes
@@ -88,16 +89,15 @@ class Recording:
         key = (behavior_name(behavior_id), place)
         if key not in self._files:
             path = self.folder / key[0] / f"area-{place.area}" / f"slot-{place.slot:02}.demo"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._files[key] = _File(path.open("wb"), key[0], spec)
+            self._files[key] = _File(path, key[0], spec)
         return self._files[key]
 
 
 @dataclass
 class _File:
-    """One agent's recording."""
+    """One agent's recording. Between records it is closed: there may be more agents than files that may be open."""
 
-    stream: BinaryIO
+    path: Path
     name: str
     spec: BehaviorSpec
     steps: int = 0
@@ -105,7 +105,9 @@ class _File:
     reward: float = 0.0
 
     def __post_init__(self) -> None:
-        self.stream.seek(_FIRST_MESSAGE)
+        with _writable(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(bytes(_FIRST_MESSAGE))
         brain = BrainParametersProto(brain_name=self.name, is_training=True)
         action, branches = (
             self.spec.action_spec,
@@ -114,30 +116,44 @@ class _File:
         brain.action_spec.num_continuous_actions = action.continuous_size
         brain.action_spec.num_discrete_actions = len(branches)
         brain.action_spec.discrete_branch_sizes.extend(branches)
-        self._write(brain)
+        self._append(brain)
 
     def add(self, record: Any, done: bool) -> None:
         self.steps += 1
         self.episodes += done
         self.reward += record.agent_info.reward
-        self._write(record)
+        self._append(record)
 
     def close(self) -> None:
-        self.stream.seek(0)
-        self._write(
-            DemonstrationMetaProto(
-                api_version=_API_VERSION,
-                demonstration_name=self.name.encode("ascii", "ignore").decode()[:_LONGEST_NAME],
-                number_steps=self.steps,
-                number_episodes=self.episodes,
-                mean_reward=self.reward / max(1, self.episodes),
-            )
+        facts = DemonstrationMetaProto(
+            api_version=_API_VERSION,
+            demonstration_name=self.name.encode("ascii", "ignore").decode()[:_LONGEST_NAME],
+            number_steps=self.steps,
+            number_episodes=self.episodes,
+            mean_reward=self.reward / max(1, self.episodes),
         )
-        self.stream.close()
+        with _writable(self.path), self.path.open("r+b") as stream:
+            stream.write(_delimited(facts))
 
-    def _write(self, message: Message) -> None:
-        content = message.SerializeToString()
-        self.stream.write(_VarintBytes(len(content)) + content)
+    def _append(self, message: Message) -> None:
+        with _writable(self.path), self.path.open("ab") as stream:
+            stream.write(_delimited(message))
+
+
+def _delimited(message: Message) -> bytes:
+    """A message behind its length, as the host reads it."""
+    content = message.SerializeToString()
+    return bytes(_VarintBytes(len(content)) + content)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"--record: expected a place to write to, got {path} ({error.strerror}); name another folder, or make room"
+        ) from error
 
 
 @dataclass

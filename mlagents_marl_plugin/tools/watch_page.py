@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import queue
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,6 +111,7 @@ class _Server(ThreadingHTTPServer):
     # Open event streams must not hold up the end.
     daemon_threads = True
     block_on_close = False
+    allow_reuse_address = sys.platform != "win32"  # there it would let two programs have one port
     page: WatchPage
 
 

@@ -1,5 +1,6 @@
 """Demonstrations: from Unity's files to steps of groups in a replay, and what trainers make of them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,27 @@ def test_a_recording_of_another_scene_is_refused(tmp_path):
         read_demo(files(tmp_path / "other")[0], spec)
 
 
+def test_an_action_that_is_no_number_is_refused(tmp_path):
+    _, spec = record(tmp_path)
+    path = files(tmp_path)[0]
+    _, pairs, _ = load_demonstration(str(path))
+    pairs[3].action_info.continuous_actions[0] = float("nan")
+    write(path, spec, pairs)
+    with pytest.raises(
+        UnityTrainerException, match=r"cannot be read \(an action is NaN or Inf\); record it anew"
+    ):
+        read_demo(path, spec)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "shown").mkdir()
+    (tmp_path / "shown" / "Counter").touch()
+    with pytest.raises(
+        RecordError, match=r"--record: expected a place to write to, got .*slot-00.demo \(.*name another"
+    ):
+        record(tmp_path / "shown")
+
+
 def test_a_folder_with_recordings_is_not_written_over(tmp_path):
     record(tmp_path / "shown")
     with pytest.raises(
@@ -238,12 +260,28 @@ def test_a_resumed_run_without_its_replay_has_them_and_does_not_begin_anew(tmp_p
     assert_same(first.learner.state_dict()["actor"], again.learner.state_dict()["actor"])
 
 
+def test_a_resumed_run_with_its_replay_needs_the_files_no_more(tmp_path):
+    record(tmp_path / "shown")
+    hyper = {
+        "demonstrations": str(tmp_path / "shown"),
+        "demonstration_updates": 50,
+        "save_replay_buffer": True,
+    }
+    first = start(tmp_path, trainer_type="masac", hyper=hyper).trainer
+    shutil.rmtree(tmp_path / "shown")
+    again = build(tmp_path, trainer_type="masac", hyper=hyper, load=True)
+    assert len(again.replay) == len(first.replay)
+    assert_same_next_update(first, again)
+
+
 # --- what is refused --------------------------------------------------------------------------------
 
 
 def refused(folder: Path, message: str, hyper: dict[str, Any] | None = None, **scene: Any) -> None:
+    """As the host ends, which saves what there is: the message has to survive that."""
+    hyper = {"demonstrations": str(folder), **(hyper or {})}
     with pytest.raises((UnityTrainerException, TrainerConfigError), match=message):
-        shown(folder, hyper=hyper, **scene)
+        start(folder.with_name("run"), trainer_type="masac", scene=manager(**scene), hyper=hyper)
 
 
 def test_a_path_without_recordings_is_refused(tmp_path):

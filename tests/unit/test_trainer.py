@@ -127,6 +127,21 @@ def test_resuming_with_another_trainer_type_says_which_it_was(tmp_path):
         build(tmp_path, load=True)
 
 
+@pytest.mark.parametrize("trainer_type", ["masac", "mappo"])
+def test_a_refused_resume_leaves_every_file_as_it_was(tmp_path, trainer_type):
+    """The host saves whatever there is when it ends by an error; what has not gone on from the run is not it."""
+    hyper = {"save_replay_buffer": True} if trainer_type == "masac" else {}
+    start(tmp_path, trainer_type=trainer_type, hyper=hyper)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in (".pt", ".onnx")}
+    assert len(before) > 3
+    more = {"network_settings": {"hidden_units": 16, "num_layers": 1}, "max_steps": 800}
+    with pytest.raises(UnityTrainerException, match="the checkpoint does not fit: checkpoint entry actor"):
+        start(tmp_path, trainer_type=trainer_type, hyper=hyper, behavior=more, load=True)
+    assert before == {path: path.read_bytes() for path in before}
+    again = start(tmp_path, trainer_type=trainer_type, hyper=hyper, behavior={"max_steps": 800}, load=True)
+    assert again.trainer.get_step >= 800
+
+
 def test_resuming_with_another_scene_names_the_entry(tmp_path):
     start(tmp_path, hyper={"save_replay_buffer": True})
     with pytest.raises(UnityTrainerException, match="the checkpoint does not fit: checkpoint entry actor"):
