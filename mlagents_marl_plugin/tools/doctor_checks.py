@@ -17,6 +17,10 @@ PACKAGE = "mlagents_marl_plugin"
 EDITOR_PORT = 5004
 BUILD_PORT = 5005
 HANDSHAKE_SECONDS = 30
+CUDA_TORCH = (
+    "uv pip install --reinstall-package torch torch==2.8.0 --index-url "
+    "<the address that pytorch.org's selector shows for your CUDA>, then run with uv run --no-sync"
+)
 # Of these the versions are checked: ours and what the host cannot do without.
 DISTRIBUTIONS = (PACKAGE, "mlagents", "mlagents-envs")
 LIBRARIES = ("numpy", "torch", "onnx", "onnxruntime", "google.protobuf", "grpc", "pkg_resources", "mlagents")
@@ -55,7 +59,7 @@ def check_python() -> Iterable[Finding]:
     if sys.version_info[:2] == (3, 10):
         yield good("Python", found)
     else:
-        yield bad("Python", f"{found}, expected 3.10", "uv python install 3.10 && uv sync --python 3.10")
+        yield bad("Python", f"{found}, expected 3.10", "uv sync --python 3.10")
 
 
 def check_versions() -> Iterable[Finding]:
@@ -130,7 +134,7 @@ def check_gpu() -> Iterable[Finding]:
         reason = (
             "this torch is built without CUDA" if torch.version.cuda is None else "its driver does not answer"
         )
-        remedy = "install a CUDA build of torch 2.1.1 to 2.8, as PyTorch's own pages tell"
+        remedy = CUDA_TORCH
         if torch.version.cuda is not None:
             remedy = "nvidia-smi"
         yield Finding("GPU", State.NOTE, f"an NVIDIA driver is installed, but {reason}", remedy)

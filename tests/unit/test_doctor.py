@@ -134,13 +134,14 @@ def test_whether_the_gpu_is_used(monkeypatch, available, driver, built_with, fou
     (finding,) = doctor_checks.check_gpu()
     assert found in finding.found
     assert bool(finding.remedy) == (driver is not None and not available)
+    assert ("torch==2.8.0 --index-url" in finding.remedy) == ("without CUDA" in found)
 
 
 def test_another_python_is_told(monkeypatch):
     monkeypatch.setattr(doctor_checks.sys, "version_info", (3, 12, 1))
     (finding,) = doctor_checks.check_python()
     assert finding.state is State.BAD
-    assert finding.remedy.startswith("uv python install 3.10")
+    assert finding.remedy == "uv sync --python 3.10"
 
 
 def test_a_plugin_that_is_not_registered_is_told(monkeypatch):
