@@ -1,5 +1,6 @@
 """What ``marl-doctor`` looks at, one function per question. Nothing is imported before it is asked for."""
 
+import contextlib
 import importlib
 import os
 import platform
@@ -7,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -178,8 +179,10 @@ def check_path() -> Iterable[Finding]:
     if part is None:
         yield good("path", str(folder))
     else:
-        found = f"{folder}: ML-Agents deletes {part} from the path of a build, and then does not find it"
-        yield bad("path", found, f"marl-player install {Path(tempfile.gettempdir()) / 'builds'}")
+        found = (
+            f"{folder}: ML-Agents deletes {part} from --env, and does not find a build here by its full path"
+        )
+        yield Finding("path", State.NOTE, found, "give --env a relative path, such as unity_builds/Tennis")
 
 
 def check_handshake() -> Iterable[Finding]:
@@ -188,14 +191,15 @@ def check_handshake() -> Iterable[Finding]:
 
     from mlagents_marl_plugin.player.launchers import install
 
-    with tempfile.TemporaryDirectory() as folder:
+    # The player may hold its working directory for a moment after it was told to end; Windows then keeps the folder.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _working_in(folder):
         install(Path(folder), scenes=["Counter"])
         logs = Path(folder) / "logs"
         logs.mkdir()
         env = None
         try:
             env = UnityEnvironment(
-                str(Path(folder) / "Counter"),
+                "Counter",  # relative: the full path may hold what the host deletes
                 base_port=_free_port(),
                 timeout_wait=HANDSHAKE_SECONDS,
                 no_graphics=True,
@@ -211,6 +215,16 @@ def check_handshake() -> Iterable[Finding]:
         finally:
             if env is not None:
                 env.close()
+
+
+@contextlib.contextmanager
+def _working_in(folder: str) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def check_export() -> Iterable[Finding]:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def distribution(folder: Path, name: str, version: str, entry_points: str = "") 
 
 
 def test_an_environment_that_was_broken_on_purpose(tmp_path):
-    """Too new versions, a library that cannot be loaded, a plugin whose import fails, and a path that is mangled."""
+    """Too new versions, a library that cannot be loaded, a plugin whose import fails; and a path that is mangled."""
     broken = tmp_path / "broken"
     for name, version in (
         ("torch", "2.9.1"),
@@ -63,11 +64,11 @@ def test_an_environment_that_was_broken_on_purpose(tmp_path):
     ):
         assert expected in lines
         assert lines[lines.index(expected) + 1] == remedy
-    assert any(line.startswith("path WRONG") and "deletes .app" in line for line in lines)
+    assert any(line.startswith("path note") and "deletes .app" in line for line in lines)
     assert any(line.startswith("plugin mlagents_marl_plugin ok") for line in lines), (
         "ours is loadable all the same"
     )
-    assert lines[-1] == "7 to mend."
+    assert lines[-1] == "6 to mend."
 
 
 def test_this_environment_is_well(capsys):
@@ -77,9 +78,16 @@ def test_this_environment_is_well(capsys):
     assert printed.rstrip().endswith("All is well.")
 
 
-def test_a_player_shakes_hands():
+def test_a_player_shakes_hands_where_the_host_finds_it_by_a_relative_path_only(monkeypatch, tmp_path):
+    folder = tmp_path / "john.appleseed"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.chdir(folder)
     (finding,) = doctor_checks.check_handshake()
     assert finding == good("player", "connects and plays")
+    assert Path.cwd() == folder
+    (finding,) = doctor_checks.check_path()
+    assert (finding.state, finding.remedy.split(",")[0]) == (State.NOTE, "give --env a relative path")
 
 
 def test_a_player_that_does_not_come_is_told_with_its_own_words(monkeypatch):
