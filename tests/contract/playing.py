@@ -1,6 +1,7 @@
 """Real players on the other side of mlagents_envs' own UnityEnvironment."""
 
 import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -19,6 +20,9 @@ TIMEOUT = 60
 # The host looks after its players every tenth of its patience, in whole seconds: 19 is the longest with one second.
 PATIENCE = 19
 _LISTEN = "0A"  # a state in /proc/net/tcp
+# Of Windows: the right to wait for a process, and what waiting says of one that still runs.
+_SYNCHRONIZE = 0x00100000
+_WAIT_TIMEOUT = 0x102
 
 
 @contextlib.contextmanager
@@ -76,8 +80,24 @@ def alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    if sys.platform == "win32":
+        return _alive_on_windows(pid)
     try:
         os.kill(pid, 0)
     except OSError:
         return False
     return True
+
+
+def _alive_on_windows(pid: int) -> bool:
+    """There ``os.kill(pid, 0)`` sends Ctrl+C, so the process is asked for as Windows does it."""
+    kernel = ctypes.WinDLL("kernel32")
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = kernel.OpenProcess(_SYNCHRONIZE, False, pid)
+    if not handle:
+        return False
+    handle = ctypes.c_void_p(handle)
+    try:
+        return kernel.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT
+    finally:
+        kernel.CloseHandle(handle)

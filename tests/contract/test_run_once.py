@@ -71,7 +71,7 @@ def test_it_says_once_that_the_task_is_solved_and_ends_when_asked(folder: Path, 
     for slot in ("", "-slot1"):
         assert OnnxPolicy(folder / "results" / "run" / f"Counter{slot}.onnx").continuous_size == 2
     status = json.loads((folder / "results" / "run" / "run_logs" / "training_status.json").read_text())
-    assert status["Counter"]["final_checkpoint"]["file_path"] == "results/run/Counter.onnx"
+    assert Path(status["Counter"]["final_checkpoint"]["file_path"]) == Path("results/run/Counter.onnx")
 
 
 def documented(page: Path) -> dict[str, str]:
