@@ -10,21 +10,20 @@ benchmarks/results/dispersion_grid.jsonl; cells that it holds already are not ru
 """
 
 import argparse
-import statistics
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from dispersion import train
-from result_lines import FOLDER, append, commit, read
+from grid_table import RESULTS, table
+from result_lines import append, commit, read
 
 from mlagents_marl_plugin.core.networks import Sharing
 from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import Schedule
 
-RESULTS = FOLDER / "dispersion_grid.jsonl"
 ROLLOUT, RADIUS, FRAMES = 65_536, 0.2, 480_000
 BATCHES = (512, 4_096, 8_192, 65_536)
 REWARDS = (RewardSharing.INDIVIDUAL, RewardSharing.GROUP_MEAN, RewardSharing.MIXED)
@@ -73,29 +72,6 @@ class Cell(NamedTuple):
 
 
 CELLS = [Cell(*cell) for cell in product(BATCHES, REWARDS, ACTORS, AREAS)]
-
-
-def table(lines: list[dict[str, Any]]) -> list[str]:
-    """A row per batch and reward, a column per sharing and number of areas: goals and, in brackets, diversity."""
-    columns = list(product(ACTORS, AREAS))
-    rows = [
-        f"| batch | reward |{''.join(f' {actors.value}, {areas} areas |' for actors, areas in columns)}",
-        f"| --- | --- |{' --- |' * len(columns)}",
-    ]
-    measured: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for line in lines:
-        measured.setdefault(tuple(line["cell"]), []).append(line)
-    for batch, reward in product(BATCHES, REWARDS):
-        cells = [_shown(measured.get(Cell(batch, reward, *column).key, [])) for column in columns]
-        rows.append(f"| {batch:,} | {reward.value} | {' | '.join(cells)} |")
-    return rows
-
-
-def _shown(runs: list[dict[str, Any]]) -> str:
-    if not runs:
-        return ""
-    goals, diversity = (statistics.mean(run[what] for run in runs) for what in ("goals", "action_diversity"))
-    return f"{goals:.2f} ({diversity:.2f})"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes the tables of ``benchmarks/results/tennis.jsonl`` and ``families.jsonl`` into the pages that show them.
+"""Writes the tables of ``benchmarks/results/*.jsonl`` into the pages that show them.
 
 uv run python benchmarks/tables.py            # rewrite
 uv run python benchmarks/tables.py --check    # exit 1 if a page does not show what was measured
@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import families_table
+import grid_table
 from result_lines import FOLDER, ROOT, read
 
 RESULTS = FOLDER / "tennis.jsonl"
-BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 COLUMNS = [
     ("seed", "seed"),
     ("solved_episode", "solved at episode"),
@@ -94,30 +94,34 @@ def _shown(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def fill(page: Path, rows: list[str]) -> str:
-    """The page's text with the block of results replaced."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    if not begin:
-        raise SystemExit(f"{page}: expected a line {BEGIN.strip()}, found none; add it with {END} below")
-    return before + BEGIN + "\n".join(rows) + "\n" + rest[rest.index(END) :]
+def fill(text: str, page: Path, block: str, rows: list[str]) -> str:
+    """A page's text with a block of results replaced."""
+    begin, end = f"<!-- {block}:begin -->\n", f"<!-- {block}:end -->"
+    before, found, rest = text.partition(begin)
+    if not found:
+        raise SystemExit(f"{page}: expected a line {begin.strip()}, found none; add it with {end} below")
+    return before + begin + "\n".join(rows) + "\n" + rest[rest.index(end) :]
 
 
 def main() -> int:
     """See the module's text."""
     runs = latest()
+    families = families_table.tables(families_table.newest(families_table.RESULTS))
     pages = {
-        ROOT / "README.md": summary(runs),
-        ROOT / "trainer_configs" / "README.md": [*summary(runs), *seed_by_seed(runs)],
-        ROOT / "benchmarks" / "README.md": families_table.tables(
-            families_table.newest(families_table.RESULTS)
-        ),
+        ROOT / "README.md": {"results": summary(runs)},
+        ROOT / "trainer_configs" / "README.md": {"results": [*summary(runs), *seed_by_seed(runs)]},
+        ROOT / "benchmarks" / "README.md": {
+            "grid": grid_table.table(read(grid_table.RESULTS)),
+            "results": families,
+        },
     }
     stale = 0
-    for page, rows in pages.items():
-        new = fill(page, rows)
+    for page, blocks in pages.items():
+        old = new = page.read_text(encoding="utf-8")
+        for block, rows in blocks.items():
+            new = fill(new, page, block, rows)
         if "--check" in sys.argv:
-            stale |= new != page.read_text(encoding="utf-8")
+            stale |= new != old
         else:
             page.write_text(new, encoding="utf-8")
     return int(stale)

@@ -578,7 +578,9 @@ def test_values_cut_into_choices_learn_what_choices_do(name: str) -> None:
         as_values = torch.cat([value, action[..., 3:]], -1).flatten(1)
         one.update(batch._replace(action=as_values, allowed=allowed, next_allowed=allowed))
         other.update(batch)
-    assert same_state(one.state_dict(), other.state_dict())
+    learnt, as_choices = one.state_dict(), other.state_dict()
+    assert (learnt.pop("value_kind"), as_choices.pop("value_kind")) == ("grid", "none")
+    assert same_state(learnt, as_choices)
     obs, slot = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 2
     greedy = actions.mode(cut.roles[0].action, one.actor.forward_rows(obs, slot), torch.ones(50, 2))
     best = other.actor.forward_rows(obs, slot)[:, :3].argmax(1)
