@@ -63,11 +63,10 @@ def _sessions(path: Path, group_size: int) -> list[list[Path]]:
             f"demonstrations: expected a .demo file or a folder of them, got {path}, which does not exist; paths begin "
             f"in the folder where mlagents-learn was started"
         )
-    folders = (
-        [path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())] if path.is_dir() else []
-    )
-    sessions = [sorted(folder.glob("*.demo")) for folder in folders] if folders else [[path]]
-    sessions = [files for files in sessions if files]
+    sessions = [[path]]
+    if path.is_dir():
+        folders = [path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())]
+        sessions = [files for folder in folders if (files := sorted(folder.glob("*.demo")))]
     if not sessions:
         raise UnityTrainerException(
             f"demonstrations: expected .demo files, got none in {path}; Unity's Demonstration Recorder names "
@@ -107,9 +106,8 @@ def _steps(members: list[DemoEpisode], memory_size: int, next_row: int) -> Steps
     ended = np.zeros((num_steps, size), bool)
     ended[-1] = [member.terminated for member in members]
     present = np.ones((num_steps + 1, size), np.float32)
-    present[-1] = ~ended[
-        -1
-    ]  # who was interrupted is still seen, and goes on as far as its value is concerned
+    # Who was interrupted is still seen, and goes on as far as its value is concerned.
+    present[-1] = ~ended[-1]
     rows = np.arange(num_steps) + next_row
     cut = np.zeros(num_steps, bool)
     cut[-1] = True

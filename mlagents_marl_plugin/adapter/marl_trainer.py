@@ -204,8 +204,8 @@ class MarlTrainer(Intake):
         self._drain()
         with hierarchical_timer("assemble"), self.table.lock:
             self._collect(departed)
-        built = self.table.roster is not None  # else the host's thread may be about to restore the weights
-        if built and self.should_still_train and self._is_ready_update():
+        # Until then the host's thread may be about to restore the weights.
+        if self.is_built and self.should_still_train and self._is_ready_update():
             with hierarchical_timer("_update_policy"):
                 if self._update_policy():
                     for queue in self.policy_queues:

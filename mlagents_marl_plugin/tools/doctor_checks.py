@@ -19,8 +19,8 @@ EDITOR_PORT = 5004
 BUILD_PORT = 5005
 HANDSHAKE_SECONDS = 30
 CUDA_TORCH = (
-    "uv pip install --reinstall-package torch torch==2.8.0 --index-url "
-    "<the address that pytorch.org's selector shows for your CUDA>, then run with uv run --no-sync"
+    "take the command of pytorch.org's selector with uv pip install --reinstall-package torch torch==2.8.0 in place of "
+    "pip3 install torch, then run with uv run --no-sync"
 )
 # Of these the versions are checked: ours and what the host cannot do without.
 DISTRIBUTIONS = (PACKAGE, "mlagents", "mlagents-envs")

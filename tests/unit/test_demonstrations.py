@@ -233,13 +233,14 @@ def test_agents_with_a_memory_begin_with_none(tmp_path):
 # --- runs -------------------------------------------------------------------------------------------
 
 
+def begun_with(folder: Path) -> dict[str, Any]:
+    """Hyperparameters of a run that begins with 78 steps, recorded in a folder."""
+    record(folder)
+    return {"demonstrations": str(folder), "demonstration_updates": 50}
+
+
 def test_a_run_begins_with_them_and_goes_on_with_what_it_plays(tmp_path, printed):
-    record(tmp_path / "shown")
-    hyper = {
-        "demonstrations": str(tmp_path / "shown"),
-        "demonstration_updates": 50,
-        "save_replay_buffer": True,
-    }
+    hyper = begun_with(tmp_path / "shown") | {"save_replay_buffer": True}
     first = start(tmp_path, trainer_type="masac", hyper=hyper).trainer
     assert "begins with 78 demonstrated steps of" in printed.text
     assert len(first.replay) > 78 + 150
@@ -251,8 +252,7 @@ def test_a_run_begins_with_them_and_goes_on_with_what_it_plays(tmp_path, printed
 
 
 def test_a_resumed_run_without_its_replay_has_them_and_does_not_begin_anew(tmp_path):
-    record(tmp_path / "shown")
-    hyper = {"demonstrations": str(tmp_path / "shown"), "demonstration_updates": 50}
+    hyper = begun_with(tmp_path / "shown")
     first = start(tmp_path, trainer_type="masac", hyper=hyper).trainer
     again = build(tmp_path, trainer_type="masac", hyper=hyper, load=True)
     assert len(again.replay) == 78
@@ -261,12 +261,7 @@ def test_a_resumed_run_without_its_replay_has_them_and_does_not_begin_anew(tmp_p
 
 
 def test_a_resumed_run_with_its_replay_needs_the_files_no_more(tmp_path):
-    record(tmp_path / "shown")
-    hyper = {
-        "demonstrations": str(tmp_path / "shown"),
-        "demonstration_updates": 50,
-        "save_replay_buffer": True,
-    }
+    hyper = begun_with(tmp_path / "shown") | {"save_replay_buffer": True}
     first = start(tmp_path, trainer_type="masac", hyper=hyper).trainer
     shutil.rmtree(tmp_path / "shown")
     again = build(tmp_path, trainer_type="masac", hyper=hyper, load=True)

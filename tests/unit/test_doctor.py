@@ -142,7 +142,7 @@ def test_whether_the_gpu_is_used(monkeypatch, available, driver, built_with, fou
     (finding,) = doctor_checks.check_gpu()
     assert found in finding.found
     assert bool(finding.remedy) == (driver is not None and not available)
-    assert ("torch==2.8.0 --index-url" in finding.remedy) == ("without CUDA" in found)
+    assert ("--reinstall-package torch torch==2.8.0" in finding.remedy) == ("without CUDA" in found)
 
 
 def test_another_python_is_told(monkeypatch):
