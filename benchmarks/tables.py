@@ -11,6 +11,8 @@ from pathlib import Path
 
 import families_table
 import grid_table
+import scene_runs
+import vmas_fidelity
 from result_lines import FOLDER, ROOT, read
 
 RESULTS = FOLDER / "tennis.jsonl"
@@ -109,11 +111,15 @@ def main() -> int:
     families = families_table.tables(families_table.newest(families_table.RESULTS))
     pages = {
         ROOT / "README.md": {"results": summary(runs)},
-        ROOT / "trainer_configs" / "README.md": {"results": [*summary(runs), *seed_by_seed(runs)]},
+        ROOT / "trainer_configs" / "README.md": {
+            "results": [*summary(runs), *seed_by_seed(runs)],
+            "scenes": scene_runs.table(read(scene_runs.RESULTS)),
+        },
         ROOT / "benchmarks" / "README.md": {
             "grid": grid_table.table(read(grid_table.RESULTS)),
             "results": families,
         },
+        ROOT / "docs" / "vmas.md": {"fidelity": vmas_fidelity.sentence(read(vmas_fidelity.RESULTS))},
     }
     stale = 0
     for page, blocks in pages.items():

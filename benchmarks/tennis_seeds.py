@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -41,6 +42,26 @@ def program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def run_logged(command: list[str], log: Path) -> Iterator[tuple[float, str]]:
+    """Each line that a command prints, with the minutes since its start; all of them stand in the log too."""
+    begin = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            minutes = (time.monotonic() - begin) / 60
+            file.write(f"{minutes:6.2f} {line}")
+            file.flush()
+            yield minutes, line
+    if process.returncode:
+        raise SystemExit(f"{command[0]} ended with {process.returncode}, see {log}")
+
+
 def train(config: str, seed: int, folder: Path) -> dict:
     """One run; its log stays in the folder."""
     command = [
@@ -56,28 +77,13 @@ def train(config: str, seed: int, folder: Path) -> dict:
     ]
     result: dict = {"solved_episode": None, "solved_step": None, "solved_minutes": None}
     begin = time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with (
-        open(folder / f"{config}_{seed}.log", "w", encoding="utf-8") as log,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            minutes = (time.monotonic() - begin) / 60
-            log.write(f"{minutes:6.2f} {line}")
-            log.flush()
-            if found := SOLVED.search(line):
-                result["solved_episode"], result["solved_step"] = int(found[1]), int(found[2])
-                result["solved_minutes"] = round(minutes, 2)
-            if found := EPISODE.search(line):
-                result["episodes"], result["final_mean"] = int(found[1]), float(found[2])
-                result["updates"] = int(found[3])
-    if process.returncode:
-        raise SystemExit(
-            f"{config} seed {seed}: mlagents-learn ended with {process.returncode}, see {log.name}"
-        )
+    for minutes, line in run_logged(command, folder / f"{config}_{seed}.log"):
+        if found := SOLVED.search(line):
+            result["solved_episode"], result["solved_step"] = int(found[1]), int(found[2])
+            result["solved_minutes"] = round(minutes, 2)
+        if found := EPISODE.search(line):
+            result["episodes"], result["final_mean"] = int(found[1]), float(found[2])
+            result["updates"] = int(found[3])
     result["minutes"] = round((time.monotonic() - begin) / 60, 2)
     return result
 
