@@ -8,7 +8,8 @@ Sources:
     IA2C    Mnih et al. 2016, https://arxiv.org/abs/1602.01783, one learner per agent
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -376,6 +377,13 @@ class MappoLearner(SavedLearner):
     def _loaded(self) -> None:
         self._input.loaded()
         self._collecting.loaded()
+        self.actor.bound_std()
+
+    def load_weights(self, saved: Mapping[str, Any], only_actor: bool = False) -> None:
+        """See `SavedLearner`; a deviation that is annealed begins anew, with the run."""
+        super().load_weights(saved, only_actor)
+        if self.config.std_type is StdType.ANNEALED:
+            self.actor.set_std(self._scheduled["std"])
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         return {

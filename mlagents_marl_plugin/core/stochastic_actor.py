@@ -175,14 +175,18 @@ class StochasticActor:
                 net.part_gradient("free").zero_()
 
     def bound_std(self) -> None:
-        """Keep learned deviations within their bounds, so that their gradient never dies beyond them."""
-        if self.head.std_type is StdType.LEARNED:
+        """Keep learned deviations within their bounds, so that their gradient never dies beyond them, and fixed ones
+        where they were fixed, whatever was loaded.
+        """
+        if self.head.std_type is StdType.FIXED:
+            self.set_std(self.head.initial_std)
+        elif self.head.std_type is StdType.LEARNED:
             for net in self.nets:
                 if net.shape.free:
                     net.part("free").clamp_(*self.head.bounds)
 
     def set_std(self, std: float) -> None:
-        """Set the deviation of every continuous action; for `StdType.ANNEALED`."""
+        """Set the deviation of every continuous action, for all types but `StdType.STATE_DEPENDENT`."""
         for net in self.nets:
             if net.shape.free:
                 net.part("free").fill_(math.log(std))

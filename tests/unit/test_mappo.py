@@ -490,3 +490,29 @@ def test_a_policy_that_became_nan_is_noticed() -> None:
     assert learner.is_finite()
     learner.actor.nets[0].part("free").fill_(float("nan"))
     assert not learner.is_finite()
+
+
+def test_a_deviation_that_is_not_learnt_is_the_settings_whatever_is_loaded() -> None:
+    """Fixed ones always, and in every gradient step; annealed ones where a run begins, while a resumed one goes on."""
+    spec = one_role()
+    learned = make(spec, MappoConfig(initial_std=0.8, learning_rate=0.01))
+    batch = played_by(learned, random_rollout(spec))
+    learned.update(batch)  # so that its optimiser pulls at the deviation
+    saved, free = learned.state_dict(), learned.actor.nets[0].part("free").clone()
+
+    def of(std_type: StdType) -> tuple[MappoLearner, Tensor]:
+        learner = make(spec, MappoConfig(std_type=std_type, initial_std=0.3, learning_rate=0.01))
+        return learner, learner.actor.nets[0].part("free")
+
+    for load in ("load_weights", "load_state_dict"):
+        fixed, its = of(StdType.FIXED)
+        getattr(fixed, load)(saved)
+        assert its.exp().flatten().tolist() == pytest.approx([0.3] * its.numel())
+        fixed.update(batch)
+        assert its.exp().flatten().tolist() == pytest.approx([0.3] * its.numel())
+    annealed, its = of(StdType.ANNEALED)
+    annealed.load_state_dict(saved)
+    assert torch.equal(its, free)
+    for only_actor in (True, False):
+        annealed.load_weights(saved, only_actor)
+        assert its.exp().flatten().tolist() == pytest.approx([0.3] * its.numel())
