@@ -40,6 +40,13 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
 
     faults = Faults(options.fault, options.fault_after, options.fault_once)
     session = Session(connection, make_scene, log, event_log, faults, options.statistics)
+
+    def say_good_bye() -> None:
+        # To mlagents-learn a good-bye is a good end. A launched player that cannot make its scene tells it by its
+        # exit code, which is an error there too.
+        if in_editor or not session.making_scene:
+            connection.say_good_bye()
+
     try:
         if in_editor:
             log.info("Waiting for mlagents-learn (Ctrl-C stops).")
@@ -56,11 +63,11 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
         log.error("what listens on port %d did not answer as an ML-Agents trainer (%s)", options.port, error)
     except (ProtocolMismatch, MessageError, MessageTooLarge, SideChannelError, SceneError) as error:
         log.error("%s", error)
-        connection.say_good_bye()
-    except Exception:
+        say_good_bye()
+    except (Exception, SystemExit):
         # A trainer throws its players' stderr away; the log is where a person can find the reason.
         log.exception("the scene failed")
-        connection.say_good_bye()
+        say_good_bye()
     finally:
         connection.close()
         if event_log:

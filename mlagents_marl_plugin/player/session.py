@@ -53,7 +53,11 @@ class ProtocolMismatch(ValueError):
 
 
 class Session:
-    """Plays one scene for one trainer."""
+    """Plays one scene for one trainer.
+
+    Attributes:
+        making_scene: the scene is being made, or could not be.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Session:
         self._faults = faults or Faults()
         self._side_channels = SideChannels(log, wants_statistics)
         self._speed = _Speed()
+        self.making_scene = False
 
     def run(self) -> str:
         """Play until the trainer ends the session; returns how it ended, in words.
@@ -82,23 +87,33 @@ class Session:
             SceneError: if the scene cannot be made or cannot go on.
         """
         settings = self._shake_hands()
-        self._begin(settings)
         try:
+            # mlagents waits for this message without limit, whether the player lives or not; while it waits for the
+            # next ones it looks. So the scene, which may be a stranger's code, is made after it.
             answer = self._connection.exchange(messages.bare(messages.OK))
-            while answer.header.status == messages.OK:
-                rl_input = answer.unity_input.rl_input
-                if rl_input.command == command_pb2.QUIT:
-                    return "the trainer sent QUIT"
-                message = self._tick(rl_input)
-                message = self._faults.instead_of(message, self._speed.steps, self._connection)
-                answer = self._connection.exchange(message)
+            if not _is_command(answer):
+                return _CLOSED
+            self.making_scene = True
+            self._begin(settings)
+            self.making_scene = False
+            try:
+                return self._obey(answer)
+            finally:
+                self._scene.close()
+                self._log.info(self._speed.summary())
         except TrainerClosed:
             return _CLOSED
         except TrainerGone as gone:
             return f"the trainer is gone ({gone})"
-        finally:
-            self._scene.close()
-            self._log.info(self._speed.summary())
+
+    def _obey(self, answer: UnityMessageProto) -> str:
+        while _is_command(answer):
+            rl_input = answer.unity_input.rl_input
+            if rl_input.command == command_pb2.QUIT:
+                return "the trainer sent QUIT"
+            message = self._tick(rl_input)
+            message = self._faults.instead_of(message, self._speed.steps, self._connection)
+            answer = self._connection.exchange(message)
         return _CLOSED
 
     def _shake_hands(self) -> UnityRLInitializationInputProto:
@@ -210,6 +225,10 @@ class Session:
             return b""
         pictures = self._film.drain()
         return pack_message(PICTURES, pack_pictures(pictures, self._film.seconds, self._film.why_blind))
+
+
+def _is_command(answer: UnityMessageProto) -> bool:
+    return bool(answer.header.status == messages.OK)
 
 
 def _asking(rows: Rows) -> NDArray[np.int64]:

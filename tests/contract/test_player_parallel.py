@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mlagents_envs.base_env import ActionTuple
+from mlagents_envs.exception import UnityEnvironmentException
 from pettingzoo.mpe import simple_spread_v2
 
-from tests.contract.playing import environment
+from tests.contract.playing import PATIENCE, environment
 
 SPREAD = ["--parallel-env", "pettingzoo.mpe.simple_spread_v2:parallel_env", "--set", "max_cycles=6"]
 
@@ -54,3 +56,14 @@ def test_cameras_and_masks_arrive(tmp_path, monkeypatch):
         expected = np.arange(72).reshape(4, 6, 3).transpose(2, 0, 1) / 255
         np.testing.assert_allclose(camera, np.stack([expected] * 2), atol=1e-6)
         assert decisions.action_mask[0].tolist() == [[False, True, False]] * 2
+
+
+def test_an_environment_that_kills_its_player_does_not_keep_the_trainer_waiting(tmp_path, monkeypatch):
+    (tmp_path / "dying.py").write_text("import os\n\ndef factory():\n    os._exit(70)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    options = ["--parallel-env", "dying:factory"]
+    with (
+        pytest.raises(UnityEnvironmentException, match=r"return code 70"),
+        environment(tmp_path, "Parallel", *options, timeout_wait=PATIENCE) as played,
+    ):
+        played.reset()
