@@ -10,6 +10,7 @@ episode of one area, the mean of its agents.
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import yaml
 from result_lines import FOLDER, ROOT, append, commit
-from tennis_seeds import EPISODE, free_port, program, run_logged
+from tennis_seeds import free_port, program, run_logged
 
 RESULTS = FOLDER / "scenes.jsonl"
 EPISODES = 200
+SUMMARY = re.compile(r"Mean Reward: (-?[\d.]+)\. Std")  # a line of the host, of the episodes since its last
 
 
 def documented_command(config: str) -> list[str]:
@@ -47,16 +49,9 @@ def train(config: str, seed: int, folder: Path) -> dict:
     ]
     command = [program(words[0]), *words[1:place], *own, f"--base-port={free_port()}", *words[place:]]
     begin = time.monotonic()
-    found = [
-        seen
-        for _, line in run_logged(command, folder / f"{config}_{seed}.log")
-        if (seen := EPISODE.search(line))
-    ]
-    return {
-        "episodes": int(found[-1][1]),
-        "exploring_return": float(found[-1][2]),
-        "minutes": round((time.monotonic() - begin) / 60, 2),
-    }
+    log = folder / f"{config}_{seed}.log"
+    found = [seen[1] for _, line in run_logged(command, log) if (seen := SUMMARY.search(line))]
+    return {"exploring_return": float(found[-1]), "minutes": round((time.monotonic() - begin) / 60, 2)}
 
 
 def evaluate(config: str, seed: int, folder: Path) -> float:
@@ -85,7 +80,7 @@ def table(lines: list[dict]) -> list[str]:
     """A row per configuration and seed, the newest runs."""
     newest = {(line["config"], line["seed"]): line for line in lines}
     rows = [
-        "| configuration | seed | agent steps | minutes | last 100 episodes, exploring | "
+        "| configuration | seed | agent steps | minutes | exploring, last summary | "
         f"last model, greedy, {EPISODES} episodes | commit |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]

@@ -106,7 +106,7 @@ class Block:
         self.lanes.tail[chunk.lane] = tail
 
     def _share_fate(self, at: int, over: bool) -> None:
-        """One who died earns its group's reward until the group ends, and terminates only with it."""
+        """One who died earns its group's reward until the group ends, or until its place is taken (see `steps`)."""
         if self.posthumous:
             terminated = over and bool((self.staging.end[at] == TERMINATED).any())
             self.shared_fate.append((len(self.completed), self.staging.valued[at] & terminated))
@@ -156,6 +156,8 @@ class Block:
         stayed = staging.present[at] & (staging.end[at] == NOT_ENDED)
         successor = staging.successor[at]
         anew = staging.present[successor % staging.capacity] & ~stayed & (successor >= 0)[:, None]
+        # Whoever takes a place earns for itself: to the one before nothing more can come, not even its group's reward.
+        terminated |= anew & staging.valued[at] & (staging.end[at] != TRUNCATED)
         return Steps(
             obs=obs,
             agent_mask=mask,

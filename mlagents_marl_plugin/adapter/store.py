@@ -183,8 +183,8 @@ class RolloutStore(_Store):
 
     def take(self) -> RolloutBatch:
         """All that is ready; see `Rollout.take`."""
-        self.agent_steps = 0
-        return self.rollout.take()
+        decisions, self.agent_steps = self.agent_steps, 0
+        return self.rollout.take()._replace(num_decisions=decisions)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -192,7 +192,11 @@ class ComaLearner(SavedLearner):
         lived = None
         if self.memory is not None:
             lived = Lived.of(batch, self.memory, self.config.burn_in, of_critic)
-        self._update_critics(CriticBatch(joint, target, batch.value_mask), lived)
+        played = CriticBatch(joint, target, batch.value_mask)
+        split = split_size(self.config.batch_size, self.config.buffer_size)
+        in_turn = None if self.critic.memory is None else lived
+        sizes = (batch.num_agent_steps, split, self._state.generator)
+        self._update_critics(CriticBatches(played, in_turn, *sizes))
         features = None if self._features is None else self._features(batch, every)[0][: len(joint)]
         read = self.critic.read(joint, features)
         mask = batch.acted * batch.value_mask
@@ -230,11 +234,8 @@ class ComaLearner(SavedLearner):
         beyond = gae(batch.reward, value, next_value, *ends, self.discount, self.config.lambd)
         return (beyond + value).masked_fill_(batch.value_mask == 0, 0.0)
 
-    def _update_critics(self, played: CriticBatch, lived: Lived | None) -> None:
+    def _update_critics(self, batches: CriticBatches) -> None:
         """Minimise the mean of ``loss(Q_i(s, u_1..u_N) - return_i)`` in mini-batches."""
-        in_turn = None if self.critic.memory is None else lived
-        split = split_size(self.config.batch_size, self.config.buffer_size)
-        batches = CriticBatches(played, in_turn, split, self._state.generator)
         for _ in range(self.config.num_epoch):
             for batch in batches.epoch():
                 self._critic_step(batch)

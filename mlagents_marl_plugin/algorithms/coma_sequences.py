@@ -65,18 +65,23 @@ class CriticBatches:
     """Mini-batches of a rollout's rows; of sequences, where critics remember."""
 
     def __init__(
-        self, played: CriticBatch, lived: Lived | None, split_size: int, generator: torch.Generator
+        self,
+        played: CriticBatch,
+        lived: Lived | None,
+        num_agent_steps: int,
+        split_size: int,
+        generator: torch.Generator,
     ) -> None:
         """
         Args:
             played: everything.
             lived: the sequences for critics that remember; None: they do not.
-            split_size: agent steps per mini-batch, 0 = all.
+            num_agent_steps, split_size: see `RowBatches`.
             generator: on the samples' device, for the order.
         """
         num_rows, num_slots = played.target.shape
         self._played = played
-        self._number = len(mini_batch_stops(num_rows, num_rows * num_slots, split_size))
+        self._number = len(mini_batch_stops(num_rows, num_agent_steps, split_size))
         self._generator = generator
         self._sequences: SequenceBatches | None = None
         if lived is not None:
@@ -84,7 +89,9 @@ class CriticBatches:
             stops = (width, width + num_slots, width + 2 * num_slots)
             self._columns = _Columns(slice(width), slice(*stops[:2]), slice(*stops[1:]))
             samples = torch.cat(played[:3], 1)
-            self._sequences = SequenceBatches(samples, self._columns, *lived, split_size, 0, generator)
+            self._sequences = SequenceBatches(
+                samples, self._columns, *lived, num_agent_steps, split_size, 0, generator
+            )
 
     def epoch(self) -> Iterator[CriticBatch]:
         """Every row once."""

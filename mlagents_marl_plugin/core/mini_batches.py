@@ -27,6 +27,7 @@ class RowBatches:
         self,
         samples: Tensor,
         num_slots: int,
+        num_agent_steps: int,
         split_size: int,
         micro_batch_size: int,
         generator: torch.Generator,
@@ -34,12 +35,13 @@ class RowBatches:
         """
         Args:
             samples: [R, columns].
+            num_agent_steps: decisions in these rows; fewer than R N where agents are absent or keep up an action.
             split_size: agent steps per mini-batch, 0 = all.
-            micro_batch_size: agent steps computed at once, 0 = all.
+            micro_batch_size: places computed at once, absent agents' too, 0 = all.
             generator: on the samples' device, for the order.
         """
         self._samples = samples
-        self._stops = mini_batch_stops(len(samples), len(samples) * num_slots, split_size)
+        self._stops = mini_batch_stops(len(samples), num_agent_steps, split_size)
         self._num_slots = num_slots
         self._micro_batch_size = micro_batch_size
         self._generator = generator
@@ -115,6 +117,7 @@ class SequenceBatches:
         columns: MaskColumns,
         remembered: Remembered,
         pieces: Pieces,
+        num_agent_steps: int,
         split_size: int,
         micro_batch_size: int,
         generator: torch.Generator,
@@ -123,18 +126,18 @@ class SequenceBatches:
         Args:
             samples: [R, columns].
             pieces: the sequences.
-            split_size, micro_batch_size, generator: see `RowBatches`.
+            num_agent_steps, split_size, micro_batch_size, generator: see `RowBatches`.
         """
         self._samples = samples
         self._columns = columns
         self._remembered = remembered
         self._pieces = pieces
         self._generator = generator
-        num_agent_steps = len(samples) * remembered.of_actor.shape[1]
         self._stops = mini_batch_stops(len(pieces), num_agent_steps, split_size)
         self._at_once = len(pieces)
         if micro_batch_size:
-            self._at_once = max(1, micro_batch_size * len(pieces) // num_agent_steps)
+            num_places = len(samples) * remembered.of_actor.shape[1]
+            self._at_once = max(1, micro_batch_size * len(pieces) // num_places)
         self._whole: MiniBatch | None = None
 
     def epoch(self) -> Iterator[MiniBatch]:

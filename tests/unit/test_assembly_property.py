@@ -56,7 +56,9 @@ class Table:
             part.numpy() for part in (batch.resumed, batch.number, batch.anew)
         )
         self.acted, self.log_prob = batch.acted.numpy() > 0, batch.log_prob.numpy()
-        return {name: part.numpy() for name, part in batch._asdict().items()}
+        return {
+            name: part.numpy() for name, part in batch._asdict().items() if isinstance(part, torch.Tensor)
+        }
 
     def members(self, row: int) -> dict[tuple, int]:
         """Identity -> slot."""
@@ -105,14 +107,28 @@ def check(table: Table, account: Account, posthumous: bool) -> int:
         if exact:
             assert groups == {round(exact[0], 4)}
         some_terminated = TERMINATED in ends.values()
+        taken = (
+            set() if over or after is None else taken_places(table, members, ends, account.there(area, after))
+        )
         for key, slot in members.items():
-            fate = over and some_terminated if posthumous else ends.get(key) == TERMINATED
+            ended = ends.get(key) == TERMINATED
+            fate = (over and some_terminated) or (ended and slot in taken) if posthumous else ended
             assert table.terminated[row, slot] == fate
             assert table.valued[row, slot]
+        for slot in np.flatnonzero(~table.present[row]):
+            dead = table.valued[row, slot]  # earns what its group does, until somebody has its place
+            assert table.terminated[row, slot] == (dead and (slot in taken or (over and some_terminated)))
         check_successor(table, account, row, area, ends, None if over else after)
         if table.resumed is not None:
             check_next(table, account, row, area, ends, None if over else after)
     return compared
+
+
+def taken_places(table, members, ends, there) -> set[int]:
+    """The slots of those who are there now and were not before: the lowest that are free."""
+    kept = {slot for key, slot in members.items() if key not in ends}
+    free = [slot for slot in range(table.present.shape[1]) if slot not in kept]
+    return set(free[: len(set(there) - set(members))])
 
 
 def _is_last(life, tick: int, after: int | None) -> bool:

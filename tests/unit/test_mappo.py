@@ -388,6 +388,20 @@ def test_mini_batches_see_every_row_once_per_epoch() -> None:
     assert seen[0] != seen[5]
 
 
+def test_absent_agents_make_no_mini_batch_smaller() -> None:
+    """Here one of two is there: 24 decisions in 24 rows, of which two mini-batches of 12 take 12 rows each."""
+    spec = one_role(num_slots=2)
+    batch = random_rollout(spec, 24)
+    for mask in (batch.agent_mask, batch.acted, batch.value_mask):
+        mask[:, 1] = 0.0
+    learner = make(spec, MappoConfig(batch_size=12, num_epoch=1))
+    sizes: list[int] = []
+    step = learner._step
+    learner._step = lambda part: (sizes.append(len(part.samples)), step(part))[1]  # type: ignore
+    learner.update(batch._replace(num_decisions=24))
+    assert sizes == [12, 12]
+
+
 def test_a_rollout_that_is_longer_than_planned_is_not_split() -> None:
     spec = one_role()
     learner = make(spec, MappoConfig(batch_size=20, buffer_size=20, num_epoch=2))

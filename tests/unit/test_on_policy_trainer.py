@@ -78,6 +78,7 @@ def test_an_update_comes_when_enough_agent_steps_are_complete_and_takes_each_onc
     trainer = run.trainer
     assert trainer.updates == len(run.batches) >= 5
     sizes = [int(batch.acted.sum()) for batch, _, _ in run.batches]
+    assert sizes == [batch.num_agent_steps for batch, _, _ in run.batches]
     assert all(size >= ROLLOUTS["buffer_size"] for size in sizes)
     # Episodes are handed over whole, two processes of three courts of two at a time.
     assert all(size < ROLLOUTS["buffer_size"] + 2 * 3 * 2 * 12 for size in sizes)
