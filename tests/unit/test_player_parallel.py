@@ -1,4 +1,5 @@
 import io
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mlagents_marl_plugin.player.options import OptionError, parse
-from mlagents_marl_plugin.player.scene import Actions, ActionSpec
-from mlagents_marl_plugin.player.scenes import SCENES
+from mlagents_marl_plugin.player.scene import Actions, ActionSpec, SceneSettings
+from mlagents_marl_plugin.player.scenes import SCENES, parallel_scene
 from mlagents_marl_plugin.player.scenes.kinds import camel, sort_into_kinds
 from mlagents_marl_plugin.player.scenes.parallel_area import ParallelArea
 from mlagents_marl_plugin.player.scenes.parallel_options import ParallelOptions, options_from
@@ -229,6 +230,29 @@ def test_an_environment_that_breaks_its_word_is_named():
         played.step(answers(played.reset(), played))
     with pytest.raises(ValueError, match=r"actions of Hunter\?team=0: expected finite numbers"):
         played.step(answers(played.reset(), played, value=np.nan))
+
+
+def test_every_environment_is_closed_whatever_another_raises(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("marl-player"), "propagate", True)
+    first, broken, last = Diary(), Diary(), Diary()
+    broken.close = lambda: 1 / 0
+    scene(first, broken, last).close()
+    assert first.closed
+    assert last.closed
+    assert "The environment of area 1 raised an error when it was closed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_environments_that_cannot_be_shown_are_closed(monkeypatch):
+    made = [Diary(), Diary()]
+    made[0].action_space = lambda agent: None
+    monkeypatch.setattr(
+        parallel_scene, "make_areas", lambda num_areas, options: [ParallelArea(env, SOURCE) for env in made]
+    )
+    options = parse(SCENES["Parallel"], ["--parallel-env", SOURCE], in_editor=True)
+    with pytest.raises(SpaceError):
+        parallel_scene.create(SceneSettings(2, 0, None, options))
+    assert [env.closed for env in made] == [True, True]
 
 
 def test_spaces_that_unity_does_not_have_are_refused():

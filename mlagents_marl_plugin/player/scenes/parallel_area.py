@@ -1,7 +1,8 @@
 """One PettingZoo ParallelEnv, of whatever version: its two ways to reset, to step and to name its spaces."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -73,8 +74,20 @@ class ParallelArea:
         )
 
     def close(self) -> None:
+        """Let the environment give back what it holds, such as a window or a process."""
         if hasattr(self.env, "close"):
             self.env.close()
+
+
+def close_all(areas: Iterable[ParallelArea]) -> None:
+    """Close every environment, whatever the others raise over it."""
+    for number, area in enumerate(areas):
+        try:
+            area.close()
+        except Exception:
+            logging.getLogger("marl-player").warning(
+                "The environment of area %d raised an error when it was closed.", number, exc_info=True
+            )
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:

@@ -17,7 +17,7 @@ from mlagents_marl_plugin.player.film import Film
 from mlagents_marl_plugin.player.scene import Actions, Behavior, Frame, Rows, Scene, SceneSettings
 from mlagents_marl_plugin.player.scenes import parallel_options
 from mlagents_marl_plugin.player.scenes.kinds import sort_into_kinds
-from mlagents_marl_plugin.player.scenes.parallel_area import AreaStep, ParallelArea
+from mlagents_marl_plugin.player.scenes.parallel_area import AreaStep, ParallelArea, close_all
 from mlagents_marl_plugin.player.scenes.parallel_options import ParallelOptions
 from mlagents_marl_plugin.player.scenes.parallel_spaces import Sensors, action_spec, read_action, read_mask
 
@@ -27,7 +27,12 @@ add_options, options_from = parallel_options.add_options, parallel_options.optio
 def create(settings: SceneSettings) -> Scene:
     """The scene as the command line asks for it."""
     options = options_from(settings.options)
-    return ParallelScene(make_areas(settings.num_areas, options), settings.seed, options)
+    areas = make_areas(settings.num_areas, options)
+    try:
+        return ParallelScene(areas, settings.seed, options)
+    except BaseException:
+        close_all(areas)
+        raise
 
 
 def make_areas(num_areas: int, options: ParallelOptions) -> list[ParallelArea]:
@@ -120,6 +125,9 @@ class ParallelScene(Scene):
         from mlagents_marl_plugin.player.scenes.parallel_film import ParallelFilm
 
         return ParallelFilm(self._areas[area].env)
+
+    def close(self) -> None:
+        close_all(self._areas)
 
     @staticmethod
     def _over(name: str, result: AreaStep) -> bool:
