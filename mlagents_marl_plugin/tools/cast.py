@@ -64,6 +64,10 @@ class Cast:
             )
         return ActionTuple(continuous, discrete)
 
+    def has_slots(self, behavior_id: str) -> bool:
+        """Whether the members of a behaviour's groups have files of their own."""
+        return self._choice.has_slots(behavior_id)
+
     def forget(self, agent_ids: Sequence[int]) -> None:
         """Drops what recurrent models remember of agents whose episode ended."""
         for policy in self._policies.values():

@@ -70,6 +70,17 @@ class ModelChoice:
             return True
         return self._for_all is not None and (self._for_all / f"{name}.onnx").is_file()
 
+    def has_slots(self, behavior_id: str) -> bool:
+        """Whether it matters to a behaviour's agents which place in the group they have."""
+        named = [one for one in self._named if one.behavior in (behavior_id, behavior_name(behavior_id))]
+        if any(one.slot is not None for one in named):
+            return True
+        return (
+            not named
+            and self._for_all is not None
+            and bool(_slots_beside(_shared(self._for_all, behavior_id)))
+        )
+
     def path(self, behavior_id: str, slot: int) -> Path:
         """The file for one slot (place in the group, by team and id) of a behaviour.
 
@@ -90,9 +101,7 @@ class ModelChoice:
                 f"--model: expected a model for {behavior_id} slot {slot} of the scene, got only {given}; "
                 f"add --model {behavior_name(behavior_id)}=path"
             )
-        if self._for_all.is_dir():
-            return _of_slot(self._for_all / f"{behavior_name(behavior_id)}.onnx", slot)
-        return _of_slot(self._for_all, slot)
+        return _of_slot(_shared(self._for_all, behavior_id), slot)
 
 
 def behavior_name(behavior_id: str) -> str:
@@ -127,10 +136,20 @@ def _parse(argument: str) -> _Assignment | Path:
     )
 
 
+def _shared(given: Path, behavior_id: str) -> Path:
+    """The file of slot 0: the one that was given, or a behaviour's in the folder that was."""
+    return given / f"{behavior_name(behavior_id)}.onnx" if given.is_dir() else given
+
+
+def _slots_beside(shared: Path) -> list[Path]:
+    """``X-slot1.onnx`` and so on beside ``X.onnx``."""
+    return sorted(shared.parent.glob(f"{_escape(shared.stem)}-slot*.onnx"))
+
+
 def _of_slot(shared: Path, slot: int) -> Path:
     """The file ``X.onnx`` for everyone, or one file per slot where any ``X-slotN.onnx`` lies beside it."""
     folder = shared.parent
-    per_slot = sorted(folder.glob(f"{_escape(shared.stem)}-slot*.onnx"))
+    per_slot = _slots_beside(shared)
     path = folder / f"{shared.stem}-slot{slot}.onnx" if per_slot and slot > 0 else shared
     if path.is_file():
         return path

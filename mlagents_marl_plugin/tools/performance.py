@@ -11,13 +11,17 @@ from mlagents_envs.side_channel.side_channel import IncomingMessage, OutgoingMes
 
 from mlagents_marl_plugin.player.film import PICTURES, pack_request, unpack_pictures
 from mlagents_marl_plugin.tools.cast import Cast
-from mlagents_marl_plugin.tools.episodes import Episodes
+from mlagents_marl_plugin.tools.episodes import Episodes, GroupingError
 from mlagents_marl_plugin.tools.unity import advance
 
 # How long a decision takes in a scene that sends no pictures: Unity's usual five steps of 0.02 s.
 _SECONDS_PER_DECISION = 0.1
 _SCORES_KEPT = 100
 _ENDLESS = 10**9
+_ALONE = (
+    "who plays together is not known, so from decision {decision} on each agent is scored by itself; "
+    "--group-size K says how many play together"
+)
 
 
 class PictureChannel(SideChannel):
@@ -82,6 +86,7 @@ class Moment:
         scores: of the latest episodes that ended.
         episodes: how many have ended.
         why_blind: what the scene says about why there are no pictures.
+        note: what to know about the scores, if anything.
     """
 
     number: int
@@ -92,6 +97,7 @@ class Moment:
     scores: list[float]
     episodes: int
     why_blind: str = ""
+    note: str = ""
 
     @property
     def duration(self) -> float:
@@ -120,19 +126,30 @@ def perform(
 ) -> Iterator[Moment]:
     """Play a scene that was just reset, for ever.
 
+    Where nobody said how many play together, and neither does the scene, each agent plays for itself.
+
     Args:
         group_size, num_areas: as ``Episodes`` takes them.
         shown: how many agents to tell of in each moment.
 
     Raises:
-        SceneLost, ModelError, ModelChoiceError, GroupingError: as when evaluating.
+        SceneLost, ModelError, ModelChoiceError: as when evaluating.
+        GroupingError: the agents contradict ``group_size``; without one, if models wait for the members of a group.
     """
     episodes = Episodes(_ENDLESS, "max", group_size, num_areas)
     latest: deque[float] = deque(maxlen=_SCORES_KEPT)
-    scores, ended, number = _Scores(), 0, 0
+    scores, ended, number, note = _Scores(), 0, 0, ""
     while True:
         state = {name: env.get_steps(name) for name in env.behavior_specs}
-        closed = episodes.observe(state)
+        try:
+            closed = episodes.observe(state)
+        except GroupingError:
+            if group_size is not None or any(cast.has_slots(name) for name in state):
+                raise
+            episodes = Episodes(_ENDLESS, "max", group_size=1, num_areas=num_areas)
+            closed = episodes.observe(state)
+            latest.clear()
+            ended, note = 0, _ALONE.format(decision=number + 1)
         latest.extend(episode.score for episode in closed)
         ended += len(closed)
         agents: list[AgentView] = []
@@ -149,7 +166,7 @@ def perform(
         pictures = camera.take()
         seconds = camera.seconds if pictures else _SECONDS_PER_DECISION
         total = sum(len(decisions) for decisions, _ in state.values())
-        yield Moment(number, pictures, seconds, agents, total, list(latest), ended, camera.why_blind)
+        yield Moment(number, pictures, seconds, agents, total, list(latest), ended, camera.why_blind, note)
         advance(env)
 
 

@@ -106,13 +106,23 @@ def _run(args: argparse.Namespace) -> None:
     try:
         advance(env, first=True)
         choice.check_names(list(env.behavior_specs))
-        moments = perform(env, cast, camera, args.group_size, args.num_areas, args.agents)
+        moments = _aloud(perform(env, cast, camera, args.group_size, args.num_areas, args.agents))
         if args.gif is not None:
             _film(islice(moments, args.decisions or _GIF_DECISIONS), args.gif, args.speed)
         else:
             _serve(islice(moments, args.decisions), args)
     finally:
         env.close()
+
+
+def _aloud(moments: Iterator[Moment]) -> Iterator[Moment]:
+    """The moments; what is new to know about them is said too."""
+    said = ""
+    for moment in moments:
+        if moment.note != said:
+            said = moment.note
+            _say(f"Note: {said}")
+        yield moment
 
 
 def _film(moments: Iterator[Moment], path: Path, speed: float) -> None:

@@ -94,3 +94,12 @@ def test_names_are_held_against_the_scene(tmp_path: Path) -> None:
     assert not choice.has_own("Tennis?team=0")
     for name in ("Tennis", "Tennis?team=0", "Tennis-slot1"):
         ModelChoice([f"{name}={model}"]).check_names(["Tennis?team=0"])
+
+
+def test_files_of_slots_are_known_before_anybody_plays(tmp_path: Path) -> None:
+    apart, _, together = files(tmp_path, "Tennis.onnx", "Tennis-slot1.onnx", "Golf.onnx")
+    for given in (tmp_path, apart):
+        assert ModelChoice([str(given)]).has_slots("Tennis?team=0")
+    assert not ModelChoice([str(tmp_path)]).has_slots("Golf?team=0")
+    assert ModelChoice([f"Golf-slot1={together}"]).has_slots("Golf?team=0")
+    assert not ModelChoice([str(tmp_path), f"Tennis={apart}"]).has_slots("Tennis?team=0"), "one file for all"
