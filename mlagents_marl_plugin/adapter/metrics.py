@@ -25,6 +25,7 @@ HOST_NAMES = {
     "value_loss": "Losses/Value Loss",
 }
 MAX_SLOTS_SHOWN = 8
+MANY_ENDS = 100  # of agents, after which one group at least should have ended too
 
 
 class Reporter:
@@ -38,9 +39,12 @@ class Reporter:
         self._started = False
         self._group_rewarded = False
         self._stop_announced = False
+        self._agents_ended = 0
+        self._is_told_of_groups = False
 
     def agent_ended(self, own: float, group: float) -> None:
         """One agent's episode, in the host's terms."""
+        self._agents_ended += 1
         self.stats.add_stat(
             "Environment/Cumulative Reward", own, aggregation=StatsAggregationMethod.HISTOGRAM
         )
@@ -91,6 +95,7 @@ class Reporter:
         if trainer.board.recent:
             self.stats.set_stat("Group/Score 100", trainer.board.mean)
         self.stats.set_stat("Group/Episodes", trainer.board.episodes)
+        self._warn_of_endless_groups()
         self._speed()
         assembler = trainer.assembler
         self.stats.set_stat("Data/Accepted Rows", assembler.accepted)
@@ -104,6 +109,18 @@ class Reporter:
         if trainer.updates:
             self._learner()
             self._observations()
+
+    def _warn_of_endless_groups(self) -> None:
+        """Where members end one by one and others take their places, nothing that goes by episodes ever comes."""
+        if self._is_told_of_groups or self._agents_ended < MANY_ENDS or self.trainer.board.episodes:
+            return
+        self._is_told_of_groups = True
+        logger.warning(
+            f"{self.trainer.brain_name}: {self._agents_ended} agents have ended, but no group as a whole, so there is "
+            f"no score, no best model, and nothing comes of solved_when, stop_when, update_every_episodes or factors "
+            f"per episode; if every agent plays for itself set hyperparameters.group_size: 1, else end all members "
+            f"of a group together (EndGroupEpisode or GroupEpisodeInterrupted of a SimpleMultiAgentGroup)."
+        )
 
     def _speed(self) -> None:
         now, trainer = time.monotonic(), self.trainer
