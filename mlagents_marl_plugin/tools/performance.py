@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from mlagents_envs.base_env import ActionTuple, DecisionSteps
@@ -11,7 +12,7 @@ from mlagents_envs.side_channel.side_channel import IncomingMessage, OutgoingMes
 
 from mlagents_marl_plugin.player.film import PICTURES, pack_request, unpack_pictures
 from mlagents_marl_plugin.tools.cast import Cast
-from mlagents_marl_plugin.tools.episodes import Episodes, GroupingError
+from mlagents_marl_plugin.tools.episodes import Episodes, GroupingError, Place, State
 from mlagents_marl_plugin.tools.unity import advance
 
 # How long a decision takes in a scene that sends no pictures: Unity's usual five steps of 0.02 s.
@@ -22,12 +23,14 @@ _ALONE = (
     "who plays together is not known, so from decision {decision} on each agent is scored by itself; "
     "--group-size K says how many play together"
 )
+_ALL_AREAS = "which agents are in the area shown is not known, so those of all areas are listed"
 
 
 class PictureChannel(SideChannel):
     """Asks the player for pictures of an area, and receives them; other scenes ignore it.
 
     Attributes:
+        area: whose.
         pictures: PNG files received since they were last taken.
         seconds: how long each lasts.
         why_blind: what the scene says about why it sends none.
@@ -35,6 +38,7 @@ class PictureChannel(SideChannel):
 
     def __init__(self, area: int) -> None:
         super().__init__(PICTURES)
+        self.area = area
         self.pictures: list[bytes] = []
         self.seconds = 0.0
         self.why_blind = ""
@@ -81,12 +85,13 @@ class Moment:
         number: counted from 1.
         pictures: PNG files since the last decision; empty where the scene sends none.
         seconds: how long each picture lasts, or the decision where there are none.
-        agents: those that decide, at most as many as were asked for.
-        num_agents: how many decide.
+        agents: those that decide in the area that is shown, at most as many as were asked for; of all areas where
+            it is not known which are in which.
+        num_agents: how many these would be without that limit.
         scores: of the latest episodes that ended.
         episodes: how many have ended.
         why_blind: what the scene says about why there are no pictures.
-        note: what to know about the scores, if anything.
+        note: what to know about scores and agents, if anything.
     """
 
     number: int
@@ -116,6 +121,65 @@ class _Scores:
         return self.total[agent]
 
 
+class _Company:
+    """Who plays together in which area, as far as that is known, and the scores of those who have.
+
+    Where nobody said how many play together, and neither does the scene, each agent plays for itself.
+
+    Attributes:
+        latest: scores of the latest episodes that ended.
+        ended: how many have.
+    """
+
+    def __init__(self, cast: Cast, group_size: int | None, num_areas: int) -> None:
+        self._cast = cast
+        self._said = group_size is not None
+        self._num_areas = num_areas
+        self._alone = ""
+        self._begin_anew(group_size)
+
+    def observe(self, state: State, decision: int) -> None:
+        """Take in the state before a decision, counted from 1.
+
+        Raises:
+            GroupingError: the agents contradict the size that was given, or models are meant for a group's places.
+        """
+        try:
+            closed = self._episodes.observe(state)
+        except GroupingError:
+            if self._said or any(self._cast.has_slots(name) for name in state):
+                raise
+            self._begin_anew(group_size=1)
+            self._alone = _ALONE.format(decision=decision)
+            closed = self._episodes.observe(state)
+        self.latest.extend(episode.score for episode in closed)
+        self.ended += len(closed)
+
+    def places(self, behavior: str, decisions: DecisionSteps) -> list[Place | None]:
+        """As ``Episodes`` tells."""
+        return self._episodes.places(behavior, decisions)
+
+    def rows_of(self, area: int, places: Sequence[Place | None]) -> list[int]:
+        """Which agents are in an area, or may be."""
+        known = self._num_areas > 1 and not self._mixed
+        return [row for row, place in enumerate(places) if not known or place is None or place.area == area]
+
+    @property
+    def note(self) -> str:
+        """What to know about scores and agents, if anything."""
+        return "; ".join(filter(None, (self._alone, _ALL_AREAS if self._mixed else "")))
+
+    @property
+    def _mixed(self) -> bool:
+        """Nothing says which of several groups are in one area."""
+        return self._num_areas > 1 and self._episodes.num_areas not in (0, self._num_areas)
+
+    def _begin_anew(self, group_size: int | None) -> None:
+        self._episodes = Episodes(_ENDLESS, "max", group_size, self._num_areas)
+        self.latest: deque[float] = deque(maxlen=_SCORES_KEPT)
+        self.ended = 0
+
+
 def perform(
     env: UnityEnvironment,
     cast: Cast,
@@ -126,52 +190,50 @@ def perform(
 ) -> Iterator[Moment]:
     """Play a scene that was just reset, for ever.
 
-    Where nobody said how many play together, and neither does the scene, each agent plays for itself.
-
     Args:
         group_size, num_areas: as ``Episodes`` takes them.
         shown: how many agents to tell of in each moment.
 
     Raises:
         SceneLost, ModelError, ModelChoiceError: as when evaluating.
-        GroupingError: the agents contradict ``group_size``; without one, if models wait for the members of a group.
+        GroupingError: as ``_Company`` does.
     """
-    episodes = Episodes(_ENDLESS, "max", group_size, num_areas)
-    latest: deque[float] = deque(maxlen=_SCORES_KEPT)
-    scores, ended, number, note = _Scores(), 0, 0, ""
-    while True:
+    company, scores = _Company(cast, group_size, num_areas), _Scores()
+    for number in count(1):
         state = {name: env.get_steps(name) for name in env.behavior_specs}
-        try:
-            closed = episodes.observe(state)
-        except GroupingError:
-            if group_size is not None or any(cast.has_slots(name) for name in state):
-                raise
-            episodes = Episodes(_ENDLESS, "max", group_size=1, num_areas=num_areas)
-            closed = episodes.observe(state)
-            latest.clear()
-            ended, note = 0, _ALONE.format(decision=number + 1)
-        latest.extend(episode.score for episode in closed)
-        ended += len(closed)
+        company.observe(state, number)
         agents: list[AgentView] = []
+        num_agents = 0
         for name, (decisions, ends) in state.items():
             cast.forget(ends.agent_id.tolist())
             for agent in ends.agent_id.tolist():
                 scores.total.pop(agent, None)
             if len(decisions):
-                slots = episodes.slots(name, decisions)
+                places = company.places(name, decisions)
+                slots = [0 if place is None else place.slot for place in places]
                 action = cast.act(name, env.behavior_specs[name], decisions, slots)
                 env.set_actions(name, action)
-                agents += _views(name, decisions, action, scores, shown - len(agents))
-        number += 1
+                rows = company.rows_of(camera.area, places)
+                num_agents += len(rows)
+                agents += _views(name, decisions, action, scores, rows[: shown - len(agents)])
         pictures = camera.take()
         seconds = camera.seconds if pictures else _SECONDS_PER_DECISION
-        total = sum(len(decisions) for decisions, _ in state.values())
-        yield Moment(number, pictures, seconds, agents, total, list(latest), ended, camera.why_blind, note)
+        yield Moment(
+            number,
+            pictures,
+            seconds,
+            agents,
+            num_agents,
+            list(company.latest),
+            company.ended,
+            camera.why_blind,
+            company.note,
+        )
         advance(env)
 
 
 def _views(
-    behavior: str, decisions: DecisionSteps, action: ActionTuple, scores: _Scores, shown: int
+    behavior: str, decisions: DecisionSteps, action: ActionTuple, scores: _Scores, rows: Sequence[int]
 ) -> list[AgentView]:
     rewards = (decisions.reward + decisions.group_reward).tolist()
     running = [
@@ -188,7 +250,7 @@ def _views(
             rewards[row],
             running[row],
         )
-        for row in range(min(shown, len(decisions)))
+        for row in rows
     ]
 
 

@@ -105,3 +105,31 @@ def test_an_agent_born_in_mid_episode_does_not_end_the_show():
 def test_groups_that_somebody_relies_on_are_not_given_up(cast, group_size):
     with pytest.raises(GroupingError, match="--group-size: expected"):
         list(shown(steps(range(9)), cast=cast, group_size=group_size))
+
+
+@pytest.mark.parametrize("group", [lambda agent: 0, lambda agent: 1 + agent // 2], ids=["by order", "by ids"])
+def test_the_agents_listed_are_those_of_the_area_shown(group):
+    first, second = steps(range(6), group=group), steps([0, 1, 6, 7, 4, 5], ended=[2, 3], group=group)
+    moments = list(shown(first, second, num_areas=3, area=1))
+    assert [[agent.id for agent in moment.agents] for moment in moments] == [[2, 3], [6, 7]]
+    assert [moment.num_agents for moment in moments] == [2, 2]
+    assert {moment.note for moment in moments} == {""}
+    (last,) = shown(first, num_areas=3, area=2, agents=1)
+    assert ([agent.id for agent in last.agents], last.num_agents) == ([4], 2)
+
+
+def test_agents_of_all_areas_are_listed_where_areas_are_not_known():
+    (moment,) = shown(steps(range(6)), num_areas=2, area=1, group_size=1)
+    assert [agent.id for agent in moment.agents] == list(range(6))
+    assert moment.note == "which agents are in the area shown is not known, so those of all areas are listed"
+    (moment,) = shown(steps(range(9)), num_areas=2, area=1)
+    assert "each agent is scored by itself" in moment.note and "all areas are listed" in moment.note
+    (moment,) = shown(steps(range(6)), group_size=1)
+    assert moment.note == "", "there is one area only"
+
+
+def test_an_agent_outside_of_groups_is_listed_in_every_area():
+    group = {0: 5, 1: 5, 2: 0, 3: 7}.get
+    for area, ids in ((0, [0, 1, 2]), (1, [2, 3])):
+        (moment,) = shown(steps(range(4), group=group), num_areas=2, area=area)
+        assert [agent.id for agent in moment.agents] == ids
