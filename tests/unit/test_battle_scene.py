@@ -8,6 +8,7 @@ from mlagents_marl_plugin.player.scenes.battle_field import ATTACKS, BLUE, MOVES
 from mlagents_marl_plugin.player.scenes.battle_opponents import RandomOpponent, ScriptedOpponent
 from mlagents_marl_plugin.player.scenes.battle_options import BattleOptions
 from mlagents_marl_plugin.player.scenes.battle_scene import BattleScene
+from mlagents_marl_plugin.player.scenes.seeds import area_seed
 from tests.unit.magent2_battle import battle_env, begin
 
 SEED = 11
@@ -55,7 +56,10 @@ def as_ours(view, channels):
 def compare(options, theirs, areas, steps):
     """Plays both with the same actions; returns how soldiers' battles ended."""
     scene = BattleScene(areas, SEED, options)
-    envs = [battle_env(seed=SEED + area, max_cycles=options.max_steps, **theirs) for area in range(areas)]
+    envs = [
+        battle_env(seed=area_seed(SEED, area), max_cycles=options.max_steps, **theirs)
+        for area in range(areas)
+    ]
     channels = scene.fields[0].view_shape[2]
     per_area = scene._seats_per_area
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from mlagents_marl_plugin.player.scenes.parallel_area import ParallelArea
 from mlagents_marl_plugin.player.scenes.parallel_options import ParallelOptions, options_from
 from mlagents_marl_plugin.player.scenes.parallel_scene import ParallelScene, make_areas
 from mlagents_marl_plugin.player.scenes.parallel_spaces import SpaceError, action_spec, read_action
+from mlagents_marl_plugin.player.scenes.seeds import area_seed
 from tests.unit.parallel_envs import Diary, OldDiary, Zoo, box, discrete
 
 SOURCE = "tests.unit.parallel_envs:Diary"
@@ -90,10 +91,23 @@ def test_areas_have_seeds_and_seats_of_their_own():
     played = scene(Diary(), Diary(limit=2))
     frame = played.reset()
     assert frame["Hunter?team=0"].seat.tolist() == [0, 1, 3, 4]
-    assert frame["Hunter?team=0"].observations[0][:, 0].tolist() == [70, 70, 71, 71]
+    assert (
+        frame["Hunter?team=0"].observations[0][:, 0].tolist()
+        == [70.0] * 2 + [np.float32(area_seed(70, 1))] * 2
+    )
     for _ in range(2):
         frame = played.step(answers(frame, played))
     assert frame["Hunter?team=0"].seat.tolist() == [1, 3, 4, 0, 3, 4]
+
+
+def test_no_area_of_any_worker_has_the_seed_of_another():
+    """mlagents gives its workers consecutive seeds."""
+    for first in (0, -3, 2**31 - 2):
+        seeds = [area_seed(first + worker, area) for worker in range(16) for area in range(16)]
+        assert len(set(seeds)) == 256
+        assert min(seeds) >= 0
+        assert max(seeds) < 2**31
+    assert [area_seed(seed, 0) for seed in (0, 1, 70)] == [0, 1, 70], "one area plays what its library plays"
 
 
 def test_actions_reach_their_agents_in_their_own_range():

@@ -32,6 +32,7 @@ from mlagents_marl_plugin.player.scenes.battle_field import (
 )
 from mlagents_marl_plugin.player.scenes.battle_opponents import opponent
 from mlagents_marl_plugin.player.scenes.battle_options import BattleOptions
+from mlagents_marl_plugin.player.scenes.seeds import area_seed
 from mlagents_marl_plugin.player.side_channels import Statistic
 
 add_options, options_from = battle_options.add_options, battle_options.options_from
@@ -43,7 +44,7 @@ def create(settings: SceneSettings) -> Scene:
 
 
 class BattleScene(Scene):
-    """Shows one ``BattleField`` per area, seeded ``seed + area``.
+    """Shows one ``BattleField`` per area, each with a seed of its own.
 
     A battle ends when a side has nobody left, which is terminal for all, or by the limit of decisions, which
     is an interruption for the survivors. The next one begins at the same tick.
@@ -51,7 +52,7 @@ class BattleScene(Scene):
 
     def __init__(self, num_areas: int, seed: int, options: BattleOptions) -> None:
         self._options = options
-        self.fields = [BattleField(seed + area, options) for area in range(num_areas)]
+        self.fields = [BattleField(area_seed(seed, area), options) for area in range(num_areas)]
         self._opponents = [opponent(options.opponent, seed, area) for area in range(num_areas)]
         self._sides = (RED,) if self._opponents[0] else SIDES
         sizes = self.fields[0].army_size

@@ -20,6 +20,7 @@ from mlagents_marl_plugin.player.scenes.kinds import sort_into_kinds
 from mlagents_marl_plugin.player.scenes.parallel_area import AreaStep, ParallelArea, close_all
 from mlagents_marl_plugin.player.scenes.parallel_options import ParallelOptions
 from mlagents_marl_plugin.player.scenes.parallel_spaces import Sensors, action_spec, read_action, read_mask
+from mlagents_marl_plugin.player.scenes.seeds import area_seed
 
 add_options, options_from = parallel_options.add_options, parallel_options.options_from
 
@@ -77,7 +78,7 @@ class ParallelScene(Scene):
         self._seen: dict[int, list[NDArray[np.float32] | bytes]] = {}
         self._alive: list[list[str]] = [[] for _ in areas]
         for number, area in enumerate(areas):
-            area.seed(seed % 2**31 + number)
+            area.seed(area_seed(seed, number))
 
     def reset(self) -> Frame:
         rows = [_RowsSoFar() for _ in self.behaviors]
