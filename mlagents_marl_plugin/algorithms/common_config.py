@@ -1,9 +1,12 @@
 """Settings that several families have, each with its range. A family adds its own and may change defaults."""
 
+import math
+from enum import Enum
 from typing import NamedTuple
 
 import attrs
 
+from mlagents_marl_plugin.core.distributions import MAX_LOG_STD
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.mlp_shape import LayerNormalisation
 from mlagents_marl_plugin.core.networks import Sharing
@@ -46,6 +49,12 @@ def share(field: str, value: float, remedy: str) -> Rule:
     return Rule(0 <= value <= 1, f"0 <= {field} <= 1", remedy)
 
 
+def deviation(field: str, value: float, remedy: str) -> Rule:
+    """A standard deviation that actors can have."""
+    most = math.exp(MAX_LOG_STD)
+    return Rule(0 < value <= most, f"0 < {field} <= {most:.3f} (e^2)", remedy)
+
+
 class CheckedConfig:
     """Ranges are checked when an object is made, also those of fields whose default a preset changes."""
 
@@ -57,9 +66,9 @@ class CheckedConfig:
         """Raises: ValueError: naming the field, its range and a remedy."""
         for field, rule in self.rules().items():
             if not rule.holds:
-                raise ValueError(
-                    f"{field}: expected {rule.expected}, got {getattr(self, field)}; {rule.remedy}"
-                )
+                value = getattr(self, field)
+                got = value.value if isinstance(value, Enum) else value  # as it is written in YAML
+                raise ValueError(f"{field}: expected {rule.expected}, got {got}; {rule.remedy}")
 
     def check_layout(self, layout: ActionLayout) -> None:
         """Refuse settings that do not go with these actions.

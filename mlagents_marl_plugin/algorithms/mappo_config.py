@@ -7,6 +7,7 @@ from mlagents_marl_plugin.algorithms.common_config import (
     RolloutConfig,
     Rule,
     StochasticConfig,
+    deviation,
     fraction,
     not_negative,
     positive,
@@ -16,7 +17,7 @@ from mlagents_marl_plugin.algorithms.common_config import (
 from mlagents_marl_plugin.core.distributions import StdType
 from mlagents_marl_plugin.core.losses import ValueLoss
 from mlagents_marl_plugin.core.networks import Sharing
-from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation
+from mlagents_marl_plugin.core.on_policy_samples import AdvantageNormalisation, split_size
 from mlagents_marl_plugin.core.rewards import RewardSharing
 from mlagents_marl_plugin.core.schedules import FallingNumber, Schedule
 from mlagents_marl_plugin.core.value_critics import ValueOutput
@@ -28,7 +29,7 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     """MAPPO: PPO with decentralised actors and a critic that sees the whole group (Yu et al. 2022)."""
 
     batch_size: int = 10_240
-    """Agent steps per mini-batch, >= 1; at least buffer_size = no split into mini-batches."""
+    """Agent steps per mini-batch, >= 1; 0, or at least buffer_size = no split, however much was played."""
 
     buffer_size: int = 10_240
 
@@ -75,11 +76,12 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
 
     target_kl: float = 0.0
     """Epochs of an update end once the policy has moved this far (Kullback-Leibler divergence, nats), >= 0;
-    0 = never."""
+    0 = never. Needs num_epoch > 1."""
 
     kl_penalty: float = 0.0
     """Weight, at first, of that divergence in the actors' loss, >= 0; it doubles or halves after each update to
-    keep near target_kl, which no longer ends epochs then. With epsilon 0 it takes the place of clipping."""
+    keep near target_kl, which no longer ends epochs then. With epsilon 0 it takes the place of clipping. Needs
+    several gradient steps per update."""
 
     lambd: float = 0.95
     """Trace decay of generalised advantage estimation, 0 <= lambd <= 1. Lower trusts the critic more."""
@@ -112,17 +114,18 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
 
     value_output: ValueOutput = ValueOutput.OWN_VIEW
     """What a centralised critic reads: the joint observation from each agent's side (own_view), or once, with an
-    output per agent (per_agent) or one value for the whole group (group)."""
+    output per agent (per_agent) or one value for the whole group (group), which comes to the agents' mean where their
+    rewards differ."""
 
     std_type: StdType = StdType.LEARNED
     """Standard deviation of continuous actions: learned (the same whatever is seen), state_dependent, fixed or
     annealed (falls linearly to final_std at max_steps)."""
 
     initial_std: float = 1.0
-    """Standard deviation at the start, > 0, in units of [-1, 1]."""
+    """Standard deviation at the start, 0 < initial_std <= 7.389 (e^2), in units of [-1, 1]."""
 
     final_std: float = 0.1
-    """Standard deviation at the end, if annealed, > 0."""
+    """Standard deviation at the end, if annealed, 0 < final_std <= 7.389 (e^2)."""
 
     min_std: float = 0.01
     """The least standard deviation, 0 < min_std <= initial_std, and final_std if annealed."""
@@ -144,7 +147,7 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
         annealed = self.std_type is StdType.ANNEALED
         lowest_std = min(self.initial_std, self.final_std) if annealed else self.initial_std
         rules = super().rules() | {
-            "batch_size": whole(self.batch_size, 1, "try buffer_size for no mini-batches"),
+            "batch_size": whole(self.batch_size, 0, "0 is no mini-batches"),
             "buffer_size": whole(self.buffer_size, 2, "try 10240"),
             "micro_batch_size": whole(self.micro_batch_size, 0, "0 computes a mini-batch at once"),
             "num_epoch": whole(self.num_epoch, 1, "try 3 to 10"),
@@ -155,16 +158,19 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
             "epsilon_floor": positive(self.epsilon_floor, "try 0.05"),
             "beta": not_negative(self.beta, "try 0.01"),
             "beta_floor": not_negative(self.beta_floor, "try 0"),
-            "target_kl": not_negative(self.target_kl, "try 0.02, or 0 for no limit"),
+            "target_kl": self._target_kl_rule(),
             "kl_penalty": Rule(
                 self.kl_penalty == 0 or (self.kl_penalty > 0 and self.target_kl > 0),
                 "a number >= 0, and target_kl > 0 with it",
                 "try kl_penalty 1 with target_kl 0.02, or 0 for clipping alone",
             ),
+            "value_output": Rule(
+                self.centralised_critic or self.value_output is ValueOutput.OWN_VIEW,
+                "own_view, since centralised_critic is false",
+                "leave it out, or use mappo or maa2c, whose critics see everybody",
+            ),
             "share_critic": Rule(
-                self.share_critic is Sharing.SHARED
-                or self.value_output is ValueOutput.OWN_VIEW
-                or not self.centralised_critic,
+                self.share_critic is Sharing.SHARED or self.value_output is ValueOutput.OWN_VIEW,
                 f"shared, since value_output is {self.value_output.value}",
                 "use value_output own_view for critics of their own",
             ),
@@ -178,8 +184,8 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
                 "try 0 for no bound",
             ),
             "huber_threshold": positive(self.huber_threshold, "try 10"),
-            "initial_std": positive(self.initial_std, "try 1"),
-            "final_std": positive(self.final_std, "try 0.1"),
+            "initial_std": deviation("initial_std", self.initial_std, "try 1"),
+            "final_std": deviation("final_std", self.final_std, "try 0.1"),
             "min_std": Rule(
                 0 < self.min_std <= lowest_std,
                 f"0 < min_std <= initial_std, and final_std if annealed ({lowest_std})",
@@ -189,7 +195,30 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
         }
         for field in ("learning_rate_factor", "epsilon_factor", "beta_factor"):
             rules[field] = fraction(field, getattr(self, field), "1 leaves it as it is")
+        if self.epsilon == 0:
+            remedy = "leave it out, or clip with epsilon: 0.2"
+            constant = self.epsilon_schedule is Schedule.CONSTANT
+            rules["epsilon_schedule"] = Rule(constant, "constant, since epsilon is 0", remedy)
+            rules["epsilon_factor"] = Rule(self.epsilon_factor == 1, "1, since epsilon is 0", remedy)
         return rules
+
+    def _target_kl_rule(self) -> Rule:
+        """How far the policy has moved is looked at before the last gradient step for a penalty, and after each epoch
+        for an early end; with but one it has not moved yet, or there is nothing left to end.
+        """
+        whole_batch = split_size(self.batch_size, self.buffer_size) == 0
+        if self.num_epoch == 1 and (whole_batch or self.kl_penalty == 0):
+            expected = "0 with num_epoch 1" + (" and no mini-batches" if self.kl_penalty else "")
+            return Rule(self.target_kl == 0, expected, "try num_epoch 4, or leave it out")
+        return not_negative(self.target_kl, "try 0.02, or 0 for no limit")
+
+    def __attrs_post_init__(self) -> None:
+        """See `CheckedConfig`. Where nothing is split batch_size becomes buffer_size, which the host compares with the
+        length of sequences.
+        """
+        super().__attrs_post_init__()
+        if self.batch_size == 0:
+            self.batch_size = self.buffer_size
 
     def scheduled(self, step_fraction: float, episodes: int) -> dict[str, float]:
         """What all schedules have come to, by the name of the setting; ``std`` if it is annealed.
@@ -224,7 +253,7 @@ class Maa2cConfig(MappoConfig):
     """MAA2C, also called Central-V: one plain policy gradient step per update, with a centralised critic."""
 
     buffer_size: int = 2_048
-    batch_size: int = 2_048
+    batch_size: int = 0
     num_epoch: int = 1
     epsilon: float = 0.0
     value_clip: float = 0.0

@@ -9,6 +9,7 @@ from mlagents_marl_plugin.algorithms.common_config import (
     RewardConfig,
     Rule,
     StochasticConfig,
+    deviation,
     fraction,
     not_negative,
     positive,
@@ -67,8 +68,8 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
     """Least value of choice temperature times log-probability, <= 0, in units of the reward."""
 
     initial_std: float = 1.0
-    """Standard deviation of continuous values at the start, before tanh, > 0. With 1, first actions fill
-    [-1, 1] nearly evenly."""
+    """Standard deviation of continuous values at the start, before tanh, 0 < initial_std <= 7.389 (e^2). With 1, first
+    actions fill [-1, 1] nearly evenly."""
 
     min_std: float = 0.01
     """The least standard deviation, before tanh, 0 < min_std <= initial_std."""
@@ -99,7 +100,7 @@ class MasacConfig(ReplayConfig, StochasticConfig, RewardConfig):
                 "0 is MASAC, 0.9 as published; advantage_weighted pays no entropy",
             ),
             "munchausen_floor": Rule(self.munchausen_floor <= 0, "a number <= 0", "try -1"),
-            "initial_std": positive(self.initial_std, "try 1"),
+            "initial_std": deviation("initial_std", self.initial_std, "try 1"),
             "min_std": Rule(
                 0 < self.min_std <= self.initial_std,
                 f"0 < min_std <= initial_std ({self.initial_std})",

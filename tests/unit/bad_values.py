@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 
 def check_refused(config: Callable[..., Any], field: str, value: Any) -> None:
     """The error names the field and the value, and says what to do."""
-    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {value}; .+"):
+    shown = value.value if isinstance(value, Enum) else value
+    with pytest.raises(ValueError, match=rf"^{field}: expected .+, got {shown}; .+"):
         config(**{field: value})
 
 

@@ -196,7 +196,7 @@ def test_the_first_step_of_adam_is_as_long_as_the_learning_rate_of_now() -> None
 
 BAD_VALUES = {
     "value_bound": -1.0,
-    "batch_size": 0,
+    "batch_size": -1,
     "buffer_size": 1,
     "update_every_episodes": -1,
     "micro_batch_size": -1,
@@ -219,7 +219,7 @@ BAD_VALUES = {
     "huber_threshold": 0.0,
     "max_gradient_norm": -1.0,
     "initial_std": 0.0,
-    "final_std": 0.0,
+    "final_std": 20.0,
     "min_std": 2.0,
     "layer_normalisation": LayerNormalisation.BATCH,
     "policy_gain": 0.0,
@@ -240,8 +240,67 @@ def test_nan_is_out_of_every_range() -> None:
 
 
 def test_a_network_for_all_is_not_one_for_each() -> None:
-    with pytest.raises(ValueError, match="^share_critic: expected shared, since value_output is group, got"):
+    refused = "^share_critic: expected shared, since value_output is group, got separate;"
+    with pytest.raises(ValueError, match=refused):
         MappoConfig(value_output=ValueOutput.GROUP, share_critic=Sharing.SEPARATE)
+
+
+# What would do nothing: a type, its settings, and what is refused of them.
+IDLE: list[tuple[str, dict[str, Any], str]] = [
+    ("maa2c", {"target_kl": 0.02}, "target_kl: expected 0 with num_epoch 1, got 0.02; try num_epoch 4"),
+    (
+        "mappo",
+        {"target_kl": 0.02, "num_epoch": 1, "batch_size": 512},
+        "target_kl: expected 0 with num_epoch 1,",
+    ),
+    (
+        "ia2c",
+        {"target_kl": 0.02, "kl_penalty": 1.0},
+        "target_kl: expected 0 with num_epoch 1 and no mini-batches, got 0.02;",
+    ),
+    (
+        "mappo",
+        {"target_kl": 0.02, "kl_penalty": 1.0, "num_epoch": 1, "batch_size": 10_240},
+        "target_kl: expected 0 with num_epoch 1 and no mini-batches,",
+    ),
+    (
+        "ippo",
+        {"value_output": ValueOutput.PER_AGENT},
+        "value_output: expected own_view, since centralised_critic is false, got per_agent;",
+    ),
+    ("mappo", {"initial_std": 7.4}, r"initial_std: expected 0 < initial_std <= 7.389 \(e\^2\), got 7.4;"),
+    (
+        "maa2c",
+        {"epsilon_schedule": LINEAR},
+        "epsilon_schedule: expected constant, since epsilon is 0, got linear;",
+    ),
+    ("mappo", {"epsilon": 0.0, "epsilon_factor": 0.9}, "epsilon_factor: expected 1, since epsilon is 0, got"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "refused"), IDLE, ids=[f"{name}-{refused.split(':')[0]}" for name, _, refused in IDLE]
+)
+def test_what_would_do_nothing_is_refused(name: str, fields: dict[str, Any], refused: str) -> None:
+    with pytest.raises(ValueError, match=f"^{refused}"):
+        ALGORITHMS[name].config(**fields)
+
+
+def test_what_a_second_gradient_step_needs_is_taken_with_it() -> None:
+    for name, split in (("mappo", {"num_epoch": 1, "batch_size": 512}), ("ia2c", {"num_epoch": 2})):
+        ALGORITHMS[name].config(target_kl=0.02, kl_penalty=1.0, **split)
+    ALGORITHMS["maa2c"].config(target_kl=0.02, num_epoch=2)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if "a2c" in name])
+def test_a_plain_step_is_one_however_much_was_played(name: str) -> None:
+    """Whatever buffer_size, and where the rollout is larger."""
+    spec = one_role(2)
+    config = ALGORITHMS[name].config(buffer_size=8192)
+    assert config.batch_size == 8192  # the host refuses sequences longer than this
+    for learner in (make(spec, config), make(spec, ALGORITHMS[name].config(buffer_size=16))):
+        learner.update(random_rollout(spec, 5000))
+        assert float(learner._actor_optimiser.tensors()["0.steps"]) == 1.0
 
 
 @EVERY_ALGORITHM

@@ -422,6 +422,7 @@ def test_no_field_is_forgotten() -> None:
         ("munchausen", -0.1),
         ("munchausen_floor", 0.1),
         ("initial_std", 0.0),
+        ("initial_std", 20.0),
         ("min_std", 2.0),
         ("non_positive_share", 0.0),
         ("non_positive_steps", -1),
