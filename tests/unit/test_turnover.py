@@ -30,7 +30,7 @@ class Turnover(CounterScene):
 def test_a_run_without_an_episode_of_a_group_says_what_does_not_come(tmp_path, caplog, grouping):
     options = CounterOptions(group_ids=grouping == "group_id", min_length=ENDLESS, max_length=ENDLESS)
     scene = SceneManager(lambda worker: Turnover(1, worker, options))
-    behavior = {"max_steps": 500, "summary_freq": 50}
+    behavior = {"max_steps": 800, "summary_freq": 50}
     run = start(tmp_path, trainer_type="mappo", scene=scene, hyper={"grouping": grouping}, behavior=behavior)
     assert run.trainer.board.episodes == 0
     (told,) = [text for text in caplog.messages if "no group as a whole" in text]
