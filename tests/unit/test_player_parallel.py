@@ -87,6 +87,34 @@ def test_the_old_interface_says_the_same():
             assert part.observations[0][:, 1].tolist() == [3.0, 0.0]
 
 
+@pytest.mark.parametrize("names", [(0, 1), ("0", "1")], ids=["integers", "digits"])
+def test_agents_may_be_named_by_numbers(names):
+    env = OldDiary()
+    env.possible_agents = env.agents = list(names)
+    env.observation_spaces, env.action_spaces = (
+        dict.fromkeys(names, box(2)),
+        dict.fromkeys(names, discrete(2)),
+    )
+    step, acted = env.step, []
+    env.step = lambda actions: acted.append(actions) or step(actions)
+    played = scene(env)
+    frame = played.reset()
+    for _ in range(3):
+        frame = played.step(answers(frame, played, choice=1))
+    assert acted == [dict.fromkeys(names, 1)] * 3
+    assert seen_steps(frame["Agent?team=0"]) == [
+        (0, True, 3.0),
+        (1, True, 3.0),
+        (0, False, 0.0),
+        (1, False, 0.0),
+    ]
+
+
+def seen_steps(rows):
+    """(seat, done, step) of every row of an ``OldDiary``."""
+    return list(zip(rows.seat.tolist(), rows.done.tolist(), rows.observations[0][:, 1].tolist(), strict=True))
+
+
 def test_areas_have_seeds_and_seats_of_their_own():
     played = scene(Diary(), Diary(limit=2))
     frame = played.reset()
@@ -204,6 +232,7 @@ def test_kinds_are_told_by_name_and_traits():
         ("Agent3", [3]),
         ("LeadAgent", [4]),
     ]
+    assert sort_into_kinds(["0", "_1", "a2"], [1, 1, 1]) == [("Agent", [0, 1]), ("A", [2])]
     assert camel("simple_tag") == "SimpleTag"
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Hashable, Sequence
 
 _NUMBER = re.compile(r"[ _-]*\d+$")
+_NAMELESS = "Agent"
 
 
 def sort_into_kinds(names: Sequence[str], traits: Sequence[Hashable]) -> list[tuple[str, list[int]]]:
@@ -15,11 +16,11 @@ def sort_into_kinds(names: Sequence[str], traits: Sequence[Hashable]) -> list[tu
 
     Returns:
         Names such as ``Adversary``. Kinds with the same name but other traits carry their first member's
-        index: ``Agent0``, ``Agent2``.
+        index: ``Agent0``, ``Agent2``. Agents whose name is only a number are ``Agent``.
     """
     members: dict[tuple[str, Hashable], list[int]] = {}
     for index, (name, trait) in enumerate(zip(names, traits, strict=True)):
-        members.setdefault((camel(_NUMBER.sub("", name)), trait), []).append(index)
+        members.setdefault((camel(_NUMBER.sub("", name)) or _NAMELESS, trait), []).append(index)
     called = [name for name, _ in members]
     return [
         (f"{name}{agents[0]}" if called.count(name) > 1 else name, agents)

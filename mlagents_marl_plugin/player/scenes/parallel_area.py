@@ -20,7 +20,8 @@ class ParallelArea:
     """Speaks to one environment.
 
     Old versions return ``obs`` from ``reset`` and a single ``done`` from ``step``, which counts as an
-    interruption where the info says ``TimeLimit.truncated``; new ones return infos and two flags.
+    interruption where the info says ``TimeLimit.truncated``; new ones return infos and two flags. Agents may be
+    named by anything, such as integers; here they go by their names' text.
     """
 
     def __init__(self, env: Any, source: str) -> None:
@@ -33,7 +34,8 @@ class ParallelArea:
             )
         self.env = env
         self._seed: int | None = None
-        self.possible_agents = [str(agent) for agent in env.possible_agents]
+        self._own_name = {str(agent): agent for agent in env.possible_agents}
+        self.possible_agents = list(self._own_name)
 
     @property
     def agents(self) -> list[str]:
@@ -42,8 +44,9 @@ class ParallelArea:
 
     def space(self, kind: str, agent: str) -> Any:
         """``kind`` is ``observation`` or ``action``."""
-        method: Callable[[str], Any] | None = getattr(self.env, f"{kind}_space", None)
-        return getattr(self.env, f"{kind}_spaces")[agent] if method is None else method(agent)
+        method: Callable[[Any], Any] | None = getattr(self.env, f"{kind}_space", None)
+        name = self._own_name[agent]
+        return getattr(self.env, f"{kind}_spaces")[name] if method is None else method(name)
 
     def seed(self, seed: int) -> None:
         """Of the next ``reset``."""
@@ -60,13 +63,14 @@ class ParallelArea:
                 self.env.seed(self._seed)
             answer = self.env.reset()
         self._seed = None
-        return answer if isinstance(answer, tuple) else (answer, {})
+        obs, info = answer if isinstance(answer, tuple) else (answer, {})
+        return _by_text(obs), _by_text(info)
 
     def step(self, actions: Mapping[str, Any]) -> AreaStep:
-        answer = self.env.step(actions)
+        answer = self.env.step({self._own_name[agent]: action for agent, action in actions.items()})
         if len(answer) == 5:
-            return AreaStep(*answer)
-        obs, reward, done, info = answer
+            return AreaStep(*map(_by_text, answer))
+        obs, reward, done, info = map(_by_text, answer)
         late = {agent: bool(info.get(agent, {}).get("TimeLimit.truncated", False)) for agent in done}
         ended = {agent: bool(done[agent]) and not late[agent] for agent in done}
         return AreaStep(
@@ -77,6 +81,10 @@ class ParallelArea:
         """Let the environment give back what it holds, such as a window or a process."""
         if hasattr(self.env, "close"):
             self.env.close()
+
+
+def _by_text(by_agent: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(agent): value for agent, value in by_agent.items()}
 
 
 def close_all(areas: Iterable[ParallelArea]) -> None:
