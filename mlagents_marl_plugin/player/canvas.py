@@ -26,8 +26,8 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def finished(self) -> Image.Image:
-        """The picture."""
-        return self._image.reduce(_SUPERSAMPLE)
+        """The picture; its sides are even, as films in common formats must be."""
+        return _even(self._image.reduce(_SUPERSAMPLE))
 
     def box(self, left: float, bottom: float, right: float, top: float, colour: Colour) -> None:
         """A filled rectangle along the axes."""
@@ -91,6 +91,16 @@ def write_gif(pictures: Sequence[Image.Image], path: Path, seconds: float) -> No
         loop=0,
         optimize=True,
     )
+
+
+def _even(picture: Image.Image) -> Image.Image:
+    """The picture, its last row and column twice where their number is odd."""
+    width, height = picture.size
+    right, down = width % 2, height % 2
+    grown = Image.new("RGB", (width + right, height + down))
+    for place in ((right, down), (0, down), (right, 0), (0, 0)):
+        grown.paste(picture, place)
+    return grown
 
 
 @lru_cache

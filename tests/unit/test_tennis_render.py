@@ -70,7 +70,7 @@ def test_strip_has_one_panel_per_flight(rally: list[TennisSnapshot], tmp_path: P
 
     assert path.stat().st_size < 300_000
     with Image.open(path) as strip:
-        assert strip.size == (2 * 540 + 8, 255)
+        assert strip.size == (2 * 540 + 8, 256)
         second = strip.convert("RGB").crop((548, 0, strip.width, strip.height))
     # The flight after the first stroke crosses the net: the gain stands on the side of who struck the ball.
     served_left = rally[0].ball[1, 0] < 0.0
@@ -82,7 +82,7 @@ def test_strip_of_four_panels_is_two_rows(rally: list[TennisSnapshot], tmp_path:
     render_rally(rally, tmp_path / "rally.PNG", area=1)
 
     with Image.open(tmp_path / "rally.PNG") as strip:
-        assert strip.size == (2 * 540 + 8, 2 * 255 + 8)
+        assert strip.size == (2 * 540 + 8, 2 * 256 + 8)
 
 
 def test_a_single_frame_can_be_drawn(rally: list[TennisSnapshot], tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_single_frame_can_be_drawn(rally: list[TennisSnapshot], tmp_path: Path
     render_rally(rally[:1], tmp_path / "one.gif")
 
     with Image.open(tmp_path / "one.png") as strip:
-        assert strip.size == (540, 255)
+        assert strip.size == (540, 256)
 
 
 def test_wrong_calls_are_refused(rally: list[TennisSnapshot], tmp_path: Path) -> None:

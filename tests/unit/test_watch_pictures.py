@@ -69,6 +69,7 @@ def test_a_scene_draws_itself_and_plays_on_as_before(name):
     assert film.seconds == pytest.approx(seconds)
     assert film.drain() == [] or name not in ("Tennis", "TennisVersus"), "what was drained is not told again"
     first, last = pixels(every[0]), pixels(every[-1])
+    assert first.shape[0] % 2 == first.shape[1] % 2 == 0, "films in common formats have even sides"
     assert first.shape == last.shape and (first != last).any(), "things move"
     assert len(np.unique(last.reshape(-1, 3), axis=0)) > 3
 
@@ -138,6 +139,15 @@ def test_a_canvas_has_y_upwards():
     assert shown.shape == (20, 40, 3)
     assert shown[4, 4].tolist() == [255, 0, 0] and not shown[15, 4].any()
     assert mix((100, 200, 0), 0.25, (0, 0, 40)) == (25, 50, 30)
+
+
+def test_odd_sides_grow_by_what_is_at_the_edge():
+    canvas = Canvas(5, (0.0, 0.0, 5.0, 3.0), (0, 0, 0))
+    canvas.box(4.0, 0.0, 5.0, 1.0, (255, 0, 0))
+    shown = pixels(png(canvas.finished()))
+    assert shown.shape == (4, 6, 3)
+    assert (shown[2:, 4:] == (255, 0, 0)).all(), "the corner at the right below"
+    assert not shown[:2].any() and not shown[:, :4].any()
 
 
 def test_a_gif_keeps_pictures_and_pace(tmp_path):
