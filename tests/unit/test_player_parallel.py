@@ -7,13 +7,16 @@ import pytest
 from PIL import Image
 
 from mlagents_marl_plugin.player.options import OptionError, parse
-from mlagents_marl_plugin.player.scene import Actions, ActionSpec, SceneSettings
+from mlagents_marl_plugin.player.scene import Actions, SceneSettings
 from mlagents_marl_plugin.player.scenes import SCENES, parallel_scene
 from mlagents_marl_plugin.player.scenes.kinds import camel, sort_into_kinds
 from mlagents_marl_plugin.player.scenes.parallel_area import ParallelArea
 from mlagents_marl_plugin.player.scenes.parallel_options import ParallelOptions, options_from
 from mlagents_marl_plugin.player.scenes.parallel_scene import ParallelScene, make_areas
-from mlagents_marl_plugin.player.scenes.parallel_spaces import SpaceError, action_spec, read_action
+from mlagents_marl_plugin.player.scenes.parallel_spaces import (
+    SpaceError,
+    action_spec,
+)
 from mlagents_marl_plugin.player.scenes.seeds import area_seed
 from tests.unit.parallel_envs import Diary, OldDiary, Zoo, box, discrete
 
@@ -208,20 +211,6 @@ def test_a_mask_may_stand_in_the_info():
     played = scene(env)
     frame = played.step(answers(played.reset(), played))
     assert frame["A?team=0"].forbidden.tolist() == [[True, False]]
-
-
-def test_actions_of_every_kind_are_understood():
-    multi = SimpleNamespace(nvec=np.array([2, 3]), shape=(2,))
-    lamps = SimpleNamespace(n=3, shape=(3,))
-    assert action_spec(multi, "x") == ActionSpec(branches=(2, 3))
-    assert action_spec(lamps, "x") == ActionSpec(branches=(2, 2, 2))
-    assert action_spec(box(2, 3), "x") == ActionSpec(continuous=6)
-    none, three = np.zeros(0, np.float32), np.array([1, 0, 1])
-    assert read_action(multi, none, np.array([1, 2])).tolist() == [1, 2]
-    assert read_action(lamps, none, three).tolist() == [1, 0, 1]
-    assert read_action(discrete(4, start=-1), none, np.array([3])) == 2
-    unbounded = read_action(box(2), np.array([-3.0, 2.0], np.float32), three[:0])
-    assert unbounded.tolist() == [-3.0, 2.0]
 
 
 def test_kinds_are_told_by_name_and_traits():

@@ -172,7 +172,7 @@ class ParallelScene(Scene):
         part.interrupted.append(interrupted)
         groups = {"none": 0, "area": number + 1, "behavior": number * len(self.behaviors) + kind + 1}
         part.group.append(groups[self._options.groups])
-        part.forbidden.append(read_mask(self._action_space[index], obs.get(name), info.get(name)))
+        part.forbidden.append(read_mask(self._action_space[index], obs.get(name), info.get(name), name))
 
     def _paid(self, alive: list[str], reward: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
         """What each agent that acted earned for itself, and what its group did."""

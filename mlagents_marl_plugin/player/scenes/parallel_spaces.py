@@ -94,9 +94,9 @@ def read_action(
     """What the environment takes, from what the trainer sent; [-1, 1] is stretched to a Box's finite bounds."""
     kind = _kind(space)
     if kind == "discrete":
-        return int(discrete[0]) + int(getattr(space, "start", 0))
+        return int(discrete[0]) + int(_start(space))
     if kind != "box":
-        return discrete.reshape(space.shape)
+        return discrete.reshape(space.shape) + _start(space)
     low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
     action = continuous.reshape(space.shape).astype(np.float64)
     bounded = np.isfinite(low) & np.isfinite(high)
@@ -106,14 +106,39 @@ def read_action(
     return np.where(bounded, stretched, action).astype(space.dtype)
 
 
-def read_mask(space: Any, obs: Any, info: Any) -> NDArray[np.bool_] | None:
-    """[n] bool, True where a choice of a Discrete action is forbidden, if the environment says so."""
-    if _kind(space) != "discrete":
+def read_mask(space: Any, obs: Any, info: Any, where: str) -> NDArray[np.bool_] | None:
+    """[sum of branches] bool, True where a choice of an action is forbidden, if the environment says so.
+
+    The environment's mask has a flag per choice, for MultiDiscrete one choice after the other: as one array, or as
+    a tuple with an array for each, as Gymnasium samples with.
+
+    Raises:
+        SpaceError: if it has another size.
+    """
+    if _kind(space) not in ("discrete", "multidiscrete"):
         return None
     for source in (obs, info):
         if isinstance(source, dict) and source.get(ACTION_MASK) is not None:
-            return ~np.asarray(source[ACTION_MASK]).astype(bool).reshape(int(space.n))
+            return ~_flags(source[ACTION_MASK], action_spec(space, where).branches, where)
     return None
+
+
+def _flags(mask: Any, branches: tuple[int, ...], where: str) -> NDArray[np.bool_]:
+    parts = _arrays(mask)
+    sizes = tuple(part.size for part in parts)
+    if sizes not in (branches, (sum(branches),)):
+        each = f", or one mask each of {list(branches)}" if len(branches) > 1 else ""
+        raise SpaceError(
+            f"{ACTION_MASK} of {where}: expected {sum(branches)} flags{each}, got {list(sizes)}; mend the environment"
+        )
+    return np.concatenate(parts).astype(bool)
+
+
+def _arrays(mask: Any) -> list[NDArray[Any]]:
+    """The flat arrays of a tuple, which may hold tuples, or a mask as the only one."""
+    if isinstance(mask, tuple):
+        return [part for one in mask for part in _arrays(one)]
+    return [np.ravel(mask)]
 
 
 def _entries(space: Any) -> dict[str, Any] | None:
@@ -129,6 +154,17 @@ def _kind(space: Any) -> str:
     if hasattr(space, "n"):
         return "multibinary" if getattr(space, "shape", ()) else "discrete"
     return "other"
+
+
+def _start(space: Any) -> Any:
+    """The number of the first choice; an array for MultiDiscrete."""
+    return getattr(space, "start", 0)
+
+
+def _one_hot(choice: int, size: int) -> NDArray[np.float32]:
+    if not 0 <= choice < size:
+        raise ValueError(f"choice {choice} of {size}, counted from 0")
+    return np.eye(size, dtype=np.float32)[choice]
 
 
 def _sensor(space: Any, key: str | None, where: str) -> SensorSpec:
@@ -155,10 +191,10 @@ def _sensor(space: Any, key: str | None, where: str) -> SensorSpec:
 def _value(seen: NDArray[Any], spec: SensorSpec, space: Any) -> NDArray[np.float32] | bytes:
     kind = _kind(space)
     if kind == "discrete":
-        return np.eye(int(space.n), dtype=np.float32)[int(seen) - int(getattr(space, "start", 0))]
+        return _one_hot(int(seen) - int(_start(space)), int(space.n))
     if kind == "multidiscrete":
-        choices = zip(np.ravel(seen).tolist(), np.ravel(space.nvec).tolist(), strict=True)
-        return np.concatenate([np.eye(size, dtype=np.float32)[choice] for choice, size in choices])
+        choices = zip(np.ravel(seen - _start(space)).tolist(), np.ravel(space.nvec).tolist(), strict=True)
+        return np.concatenate([_one_hot(int(choice), size) for choice, size in choices])
     if seen.shape != tuple(space.shape):
         raise ValueError(f"shape {seen.shape}")
     if spec.png:
