@@ -246,7 +246,7 @@ class MappoLearner(SavedLearner):
         said, of_critic = self._rollout_values(batch, joint)
         samples = self._samples(batch, joint, said)
         split = split_size(config.batch_size, config.buffer_size)
-        rest = (split, config.micro_batch_size, self._state.generator)
+        rest = (batch.num_agent_steps, split, config.micro_batch_size, self._state.generator)
         if self.memory is None:
             return RowBatches(samples, self.spec.num_slots, *rest)
         pieces = played_sequences(batch, self.memory.sequence_length, config.burn_in)
