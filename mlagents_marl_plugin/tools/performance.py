@@ -18,6 +18,8 @@ from mlagents_marl_plugin.tools.unity import advance
 # How long a decision takes in a scene that sends no pictures: Unity's usual five steps of 0.02 s.
 _SECONDS_PER_DECISION = 0.1
 _SCORES_KEPT = 100
+# A camera's picture has more than a page can take ten times a second, and than its strip has columns for.
+VALUES_KEPT = 2048
 _ENDLESS = 10**9
 _ALONE = (
     "who plays together is not known, so from decision {decision} on each agent is scored by itself; "
@@ -61,7 +63,8 @@ class AgentView:
     """One agent at one decision.
 
     Attributes:
-        observations: flat, one per sensor.
+        observations: flat, one per sensor; at most the first ``VALUES_KEPT`` numbers of each.
+        sizes: how many numbers each sensor has.
         continuous, discrete: what it does.
         reward: since its last decision, its group's included.
         score: the sum of rewards in this episode.
@@ -71,6 +74,7 @@ class AgentView:
     behavior: str
     group: int
     observations: list[list[float]]
+    sizes: list[int]
     continuous: list[float]
     discrete: list[int]
     reward: float
@@ -244,8 +248,9 @@ def _views(
             int(decisions.agent_id[row]),
             behavior,
             int(decisions.group_id[row]),
-            [_flat(observation[row]) for observation in decisions.obs],
-            _flat(action.continuous[row]),
+            [_rounded(observation[row].ravel()[:VALUES_KEPT]) for observation in decisions.obs],
+            [observation[row].size for observation in decisions.obs],
+            _rounded(action.continuous[row]),
             action.discrete[row].tolist(),
             rewards[row],
             running[row],
@@ -254,6 +259,6 @@ def _views(
     ]
 
 
-def _flat(values: np.ndarray | Sequence[float]) -> list[float]:
+def _rounded(values: np.ndarray) -> list[float]:
     """To three decimals, which is more than an eye can tell apart."""
-    return np.round(np.asarray(values, np.float64).ravel(), 3).tolist()
+    return np.round(values.astype(np.float64), 3).tolist()

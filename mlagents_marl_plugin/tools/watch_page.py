@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import dataclasses
 import json
 import queue
 import sys
@@ -54,7 +53,8 @@ class WatchPage:
 
     def show(self, moment: Moment, seconds: float) -> None:
         """Tell of a moment whose pictures shall be shown for ``seconds`` each."""
-        told = dataclasses.asdict(moment) | {
+        told = vars(moment) | {
+            "agents": [vars(agent) for agent in moment.agents],
             "scene": self._scene,
             "pictures": [base64.b64encode(picture).decode() for picture in moment.pictures],
             "seconds": seconds,

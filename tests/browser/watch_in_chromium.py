@@ -53,6 +53,7 @@ LOOK = """
     decision: text("decision"), episodes: text("episodes"), last: text("last"), mean: text("mean"),
     count: text("count"), source: picture.src.slice(-200) + picture.src.length, shown: picture.offsetWidth,
     width: picture.naturalWidth, drawn: colours(picture, picture.naturalWidth, picture.naturalHeight),
+    note: document.getElementById("note").hidden ? "" : text("note"),
     blind: document.getElementById("blind").hidden ? "" : text("blind"),
     rows: [...document.getElementById("agents").rows].map(row => [...row.cells].map(cell => cell.textContent)),
     strips: [...document.querySelectorAll("#agents canvas")].map(
@@ -199,3 +200,17 @@ def test_a_scene_that_cannot_be_drawn_says_why(application, tmp_path, monkeypatc
     assert looks[-1]["width"] == looks[-1]["shown"] == 0
     assert looks[-1]["blind"].startswith("No pictures: the environment's render() gave none")
     assert looks[-1]["rows"][0][3].count(" ") == 1, "two numbers"
+
+
+def test_of_long_views_the_first_numbers_are_shown_and_a_note_tells_of_agents_alone(
+    application, tmp_path, monkeypatch
+):
+    model = actor(tmp_path / "a.onnx", [(3000,)], ActionLayout(2))
+    own = ("--env-args", "--parallel-env", "tests.browser.long_views:Watchers")
+    looks, complaints = watched(application, tmp_path, monkeypatch, "Parallel", model, "--decisions", 6, *own)
+    assert complaints == []
+    last = looks[-1]
+    assert [width for width, _ in last["strips"]] == 8 * [2048]
+    assert {row[4] for row in last["rows"]} == {"3,000 numbers, the first 2,048 shown"}
+    assert last["note"].startswith("Note: who plays together is not known, so from decision 1 on")
+    assert last["more"] == "and 1 more agent (--agents shows more)"

@@ -12,12 +12,12 @@ from mlagents_marl_plugin.tools.performance import PictureChannel, perform
 NAME = "Soldier?team=0"
 
 
-def steps(agents, ended=(), group=lambda agent: 0):
+def steps(agents, ended=(), group=lambda agent: 0, shape=(3,)):
     """One state: each agent that decides has earned 1 since its last decision, each that ended 2."""
 
     def columns(ids, reward):
         return {
-            "obs": [np.zeros((len(ids), 3), np.float32)],
+            "obs": [np.full((len(ids), *shape), 0.12345, np.float32)],
             "reward": np.full(len(ids), reward, np.float32),
             "agent_id": np.array(ids, np.int32),
             "group_id": [group(agent) for agent in ids],
@@ -133,3 +133,12 @@ def test_an_agent_outside_of_groups_is_listed_in_every_area():
     for area, ids in ((0, [0, 1, 2]), (1, [2, 3])):
         (moment,) = shown(steps(range(4), group=group), num_areas=2, area=area)
         assert [agent.id for agent in moment.agents] == ids
+
+
+def test_of_a_picture_the_first_numbers_are_told_and_how_many_there_are():
+    (moment,) = shown(steps([0], shape=(3, 84, 84)))
+    (agent,) = moment.agents
+    assert (agent.sizes, len(agent.observations[0])) == ([21168], 2048)
+    assert set(agent.observations[0]) == {0.123}
+    (moment,) = shown(steps([0]))
+    assert (moment.agents[0].sizes, moment.agents[0].observations) == ([3], [[0.123] * 3])

@@ -15,7 +15,7 @@ PICTURE = b"\x89PNG picture"
 
 
 def moment(number):
-    agent = AgentView(7, "Tennis?team=0", 0, [[0.5, -1.0]], [0.25], [], 0.1, 0.3)
+    agent = AgentView(7, "Tennis?team=0", 0, [[0.5, -1.0]], [2], [0.25], [], 0.1, 0.3)
     return Moment(number, [PICTURE], 0.04, [agent], 2, [0.3], 1)
 
 
@@ -57,7 +57,19 @@ def test_moments_reach_every_browser_and_the_latest_one_who_comes_late(page):
     name, told = next_event(first)
     assert (name, told["number"], told["scene"], told["seconds"]) == ("message", 1, "Tennis", 0.02)
     assert base64.b64decode(told["pictures"][0]) == PICTURE
-    assert told["agents"][0]["observations"] == [[0.5, -1.0]]
+    assert told["agents"] == [
+        {
+            "id": 7,
+            "behavior": "Tennis?team=0",
+            "group": 0,
+            "observations": [[0.5, -1.0]],
+            "sizes": [2],
+            "continuous": [0.25],
+            "discrete": [],
+            "reward": 0.1,
+            "score": 0.3,
+        }
+    ]
     assert (told["num_agents"], told["scores"]) == (2, [0.3])
     second = get(page, "/events")
     assert next_event(second)[1]["number"] == 1
