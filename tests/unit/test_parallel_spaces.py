@@ -1,9 +1,11 @@
 """Spaces of Gym and Gymnasium as sensors and actions, one by one."""
 
+import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlagents_marl_plugin.player.scene import ActionSpec
 from mlagents_marl_plugin.player.scenes.parallel_spaces import (
@@ -65,3 +67,63 @@ def test_actions_of_every_kind_are_understood():
     assert read_action(discrete(4, start=-1), none, np.array([3])) == 2
     unbounded = read_action(box(2), np.array([-3.0, 2.0], np.float32), three[:0])
     assert unbounded.tolist() == [-3.0, 2.0]
+
+
+def picture(*shape, high=255):
+    return box(*shape, low=0, high=high, dtype=np.uint8)
+
+
+def shown(space, obs):
+    """The sensor, and what arrives of an observation: for a camera the pixels of its PNG file."""
+    sensors = Sensors.of(space, "x")
+    (spec,), (value,) = sensors.specs, sensors.read(obs, "x")
+    if not spec.png:
+        return spec, value
+    image = Image.open(io.BytesIO(value))
+    assert image.mode == {1: "L", 3: "RGB"}[spec.shape[0]], "eight bits a channel"
+    return spec, np.asarray(image)
+
+
+def test_a_picture_of_two_axes_is_a_camera_of_one_channel():
+    seen = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    spec, pixels = shown(picture(4, 5), seen)
+    assert (spec.shape, spec.dimension_properties, spec.png) == ((1, 4, 5), (1, 2, 2), True)
+    np.testing.assert_array_equal(pixels, seen)
+
+
+def test_a_stack_of_frames_arrives_as_shares_of_255():
+    seen = np.arange(80, dtype=np.uint8).reshape(4, 5, 4)
+    spec, stack = shown(picture(4, 5, 4), seen)
+    assert (spec.shape, spec.png, stack.dtype) == ((4, 4, 5), False, np.float32)
+    np.testing.assert_allclose(stack, np.moveaxis(seen, -1, 0) / 255, rtol=1e-6)
+
+
+def test_bytes_with_a_lower_bound_are_numbers():
+    board = np.array([[0, 3], [2, 1]], np.uint8)
+    spec, numbers = shown(picture(2, 2, high=3), board)
+    assert (spec.shape, spec.png) == ((4,), False)
+    assert numbers.tolist() == [0, 3, 2, 1]
+    spec, numbers = shown(picture(2, 2, 1, high=3), board[..., None])
+    assert (spec.shape, spec.png) == ((1, 2, 2), False)
+    assert numbers.tolist() == [board.tolist()]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_picture_may_come_in_another_type_if_bytes_hold_it(dtype, channels):
+    space, seen = picture(2, 3, channels), np.full((2, 3, channels), 200)
+    np.testing.assert_array_equal(shown(space, seen.astype(dtype))[1], shown(space, seen.astype(np.uint8))[1])
+    for wrong in (0.5, 256, -1, np.nan):
+        if np.dtype(dtype).kind == "i" and not float(wrong).is_integer():
+            continue
+        seen = np.zeros((2, 3, channels), dtype)
+        seen[0, 0] = wrong
+        with pytest.raises(SpaceError, match=rf"\({seen.dtype} from .*, where bytes belong\); mend"):
+            shown(space, seen)
+
+
+def test_pictures_of_floats_are_sent_as_they_are():
+    seen = np.linspace(0, 1, 12).reshape(2, 2, 3)
+    spec, numbers = shown(box(2, 2, 3, low=0.0, high=1.0), seen)
+    assert (spec.shape, spec.png) == ((3, 2, 2), False)
+    np.testing.assert_allclose(numbers, np.moveaxis(seen, -1, 0), rtol=1e-6)

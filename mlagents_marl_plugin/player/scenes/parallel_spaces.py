@@ -169,9 +169,9 @@ def _one_hot(choice: int, size: int) -> NDArray[np.float32]:
 
 def _sensor(space: Any, key: str | None, where: str) -> SensorSpec:
     kind = _kind(space)
-    if kind == "box" and len(space.shape) == 3:
-        height, width, channels = space.shape
-        png = np.dtype(space.dtype) == np.uint8 and channels in _CHANNELS
+    if kind == "box" and (len(space.shape) == 3 or _is_picture(space)):
+        height, width, channels = (*space.shape, 1)[:3]
+        png = _is_picture(space) and channels in _CHANNELS
         shape, flags = (channels, height, width), (_NONE, _MOVES, _MOVES)
         return SensorSpec(key or "CameraSensor", shape, flags, png=png)
     if kind in ("box", "multibinary"):
@@ -197,14 +197,33 @@ def _value(seen: NDArray[Any], spec: SensorSpec, space: Any) -> NDArray[np.float
         return np.concatenate([_one_hot(int(choice), size) for choice, size in choices])
     if seen.shape != tuple(space.shape):
         raise ValueError(f"shape {seen.shape}")
-    if spec.png:
-        return _png(seen)
+    if _is_picture(space):
+        seen = _bytes(seen).reshape(*space.shape[:2], -1)
+        return _png(seen) if spec.png else np.moveaxis(seen, -1, 0).astype(np.float32) / 255.0
     if len(spec.shape) == 3:
         return np.moveaxis(seen, -1, 0).astype(np.float32)
     return seen.reshape(spec.shape).astype(np.float32)
 
 
+def _is_picture(space: Any) -> bool:
+    """A Box of bytes up to 255; bytes with a lower bound are codes or counts."""
+    if _kind(space) != "box" or np.dtype(space.dtype) != np.uint8:
+        return False
+    return len(space.shape) in (2, 3) and bool(np.max(space.high) == 255)
+
+
+def _bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    with np.errstate(invalid="ignore"):  # what does not fit is told below
+        converted = picture.astype(np.uint8)
+    if not np.array_equal(converted, picture):
+        raise ValueError(
+            f"{picture.dtype} from {np.min(picture):g} to {np.max(picture):g}, where bytes belong"
+        )
+    return converted
+
+
 def _png(picture: NDArray[np.uint8]) -> bytes:
+    """From [height, width, 1 or 3]."""
     file = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "PNG")
     return file.getvalue()
