@@ -18,6 +18,12 @@ from mlagents_marl_plugin.player.scenes.parallel_spaces import (
 from tests.unit.parallel_envs import box, discrete
 
 
+def test_a_box_of_integers_takes_the_nearest():
+    space, sent = box(5, low=0, high=3, dtype=np.int64), np.array([-1, -0.6, 0.1, 0.6, 0.9], np.float32)
+    taken = read_action(space, sent, np.zeros(0, np.int64))
+    assert (taken.tolist(), taken.dtype) == ([0, 1, 2, 2, 3], np.int64)
+
+
 def test_multidiscrete_begins_where_it_says():
     space = SimpleNamespace(nvec=np.array([2, 3]), shape=(2,), start=np.array([-1, 5]))
     assert read_action(space, np.zeros(0, np.float32), np.array([1, 2])).tolist() == [0, 7]

@@ -91,7 +91,10 @@ def action_spec(space: Any, where: str) -> ActionSpec:
 def read_action(
     space: Any, continuous: NDArray[np.float32], discrete: NDArray[np.int64]
 ) -> NDArray[Any] | int:
-    """What the environment takes, from what the trainer sent; [-1, 1] is stretched to a Box's finite bounds."""
+    """What the environment takes, from what the trainer sent.
+
+    [-1, 1] is stretched to a Box's finite bounds; a Box of integers takes the nearest one.
+    """
     kind = _kind(space)
     if kind == "discrete":
         return int(discrete[0]) + int(_start(space))
@@ -103,7 +106,8 @@ def read_action(
     lowest, highest = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     share = (np.clip(action, -1.0, 1.0) + 1.0) / 2.0
     stretched = np.clip(lowest + share * (highest - lowest), lowest, highest)
-    return np.where(bounded, stretched, action).astype(space.dtype)
+    chosen = np.where(bounded, stretched, action)
+    return (np.rint(chosen) if np.issubdtype(space.dtype, np.integer) else chosen).astype(space.dtype)
 
 
 def read_mask(space: Any, obs: Any, info: Any, where: str) -> NDArray[np.bool_] | None:
