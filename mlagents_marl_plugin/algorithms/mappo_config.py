@@ -140,7 +140,7 @@ class MappoConfig(RolloutConfig, StochasticConfig, RewardConfig):
     """Scale of the actors' last layer at the start, > 0, if orthogonal. Small: all actions nearly alike likely."""
 
     reward_scaling: bool = False
-    """Whether rewards are divided by the running deviation of the returns played so far."""
+    """Whether rewards are divided by the running deviation of the returns played so far, once these differ."""
 
     def rules(self) -> dict[str, Rule]:
         """See `CheckedConfig`."""

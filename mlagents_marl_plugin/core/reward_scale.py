@@ -7,11 +7,12 @@ from mlagents_marl_plugin.core.gae import gae
 from mlagents_marl_plugin.core.normalisation import RunningNormaliser
 from mlagents_marl_plugin.core.types import RolloutBatch
 
-_LEAST_DEVIATION = 1e-6
+# Of the mean return: a deviation below it is what rounding leaves of returns that are all the same.
+_ROUNDING = 1e-5
 
 
 class RewardScale:
-    """Divides rewards by the running deviation of all returns played so far."""
+    """Divides rewards by the running deviation of all returns played so far, once they differ."""
 
     def __init__(self, discount: float, device: torch.device) -> None:
         self._discount = discount
@@ -23,7 +24,9 @@ class RewardScale:
         ends = (batch.reward, zero, zero, batch.terminated, batch.cut, batch.successor)
         played = gae(*ends, self._discount, 1.0)
         self._returns.observe(played.unsqueeze(-1), batch.value_mask)
-        return batch.reward / self._returns.variance.sqrt().clamp_min(_LEAST_DEVIATION)
+        deviation = self._returns.variance.sqrt()
+        differ = deviation > _ROUNDING * self._returns.mean.abs()
+        return batch.reward / torch.where(differ, deviation, 1.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, not copied."""

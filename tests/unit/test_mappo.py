@@ -373,6 +373,20 @@ def test_reward_scaling_makes_the_scale_of_rewards_irrelevant() -> None:
     assert float(ratio[0, 0]) > float(batch.reward.std())  # returns vary more than rewards
 
 
+@pytest.mark.parametrize("same", [-1.0, 0.1, 12_345.6, 0.0])
+def test_rewards_are_scaled_once_returns_differ(same: float) -> None:
+    """Until then nothing says how large they are."""
+    spec, learner = one_role(), make(one_role(), MappoConfig(reward_scaling=True))
+    batch = random_rollout(spec, 200)
+    batch = batch._replace(terminated=torch.ones_like(batch.reward), cut=torch.ones(200))
+    alike = batch._replace(reward=torch.full_like(batch.reward, same))
+    for _ in range(5):
+        assert torch.equal(learner._reward_scale(alike), alike.reward)
+    spread = 1e-2 * max(abs(same), 1.0)
+    scaled = learner._reward_scale(batch._replace(reward=alike.reward + spread * batch.reward))
+    assert float(scaled.std()) > 1.0
+
+
 def test_mini_batches_see_every_row_once_per_epoch() -> None:
     spec = one_role()
     learner = make(spec, MappoConfig(batch_size=10, num_epoch=3))
