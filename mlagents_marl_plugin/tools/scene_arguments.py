@@ -2,7 +2,7 @@
 
 import argparse
 
-from mlagents_marl_plugin.tools.unity import SceneOptions
+from mlagents_marl_plugin.tools.unity import HIGHEST_PORT, SceneOptions
 
 
 def add_scene_arguments(parser: argparse.ArgumentParser, time_scale: float) -> None:
@@ -31,7 +31,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser, time_scale: float) -> N
     p.add_argument(
         "--stochastic", action="store_true", help="play what Unity plays without Deterministic Inference"
     )
-    p.add_argument("--base-port", type=int, metavar="P", help="default 5005 with --env, 5004 for the Editor")
+    p.add_argument("--base-port", type=port, metavar="P", help="default 5005 with --env, 5004 for the Editor")
     p.add_argument(
         "--time-scale",
         type=float,
@@ -60,6 +60,20 @@ def scene_options(args: argparse.Namespace) -> SceneOptions:
         timeout_wait=args.timeout_wait,
         env_args=args.env_args,
     )
+
+
+def port(text: str, lowest: int = 1) -> int:
+    """The number of a port."""
+    if not text.isdecimal() or not lowest <= int(text) <= HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(
+            f"expected a port from {lowest} to {HIGHEST_PORT}, got {text}; leave the option out for the usual one"
+        )
+    return int(text)
+
+
+def port_or_any(text: str) -> int:
+    """The number of a port, or 0 for any that is free."""
+    return port(text, lowest=0)
 
 
 def positive(text: str) -> int:

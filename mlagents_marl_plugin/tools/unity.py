@@ -21,6 +21,7 @@ from mlagents_envs.side_channel.side_channel import SideChannel
 # What mlagents_envs deletes wherever it stands in a path.
 _MANGLED = (".app", ".exe", ".x86_64", ".x86")
 _FASTER_THAN_LIFE = 1.0
+HIGHEST_PORT = 65_535
 
 
 class SceneError(RuntimeError):
@@ -152,9 +153,10 @@ def _is_free(port: int) -> bool:
 
 
 def _port_in_use(port: int) -> str:
+    other = port + 100 if port + 100 <= HIGHEST_PORT else port - 100
     return (
         f"--base-port: expected a free port, got {port}, which another program uses (a running "
-        f"mlagents-learn or marl-evaluate?); wait for it, or choose another: --base-port {port + 100}"
+        f"mlagents-learn or marl-evaluate?); wait for it, or choose another: --base-port {other}"
     )
 
 

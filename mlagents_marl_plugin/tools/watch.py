@@ -21,7 +21,12 @@ from mlagents_marl_plugin.tools.episodes import GroupingError
 from mlagents_marl_plugin.tools.model_choice import ModelChoice, ModelChoiceError
 from mlagents_marl_plugin.tools.onnx_player import ModelError
 from mlagents_marl_plugin.tools.performance import Moment, PictureChannel, perform
-from mlagents_marl_plugin.tools.scene_arguments import add_scene_arguments, positive, scene_options
+from mlagents_marl_plugin.tools.scene_arguments import (
+    add_scene_arguments,
+    port_or_any,
+    positive,
+    scene_options,
+)
 from mlagents_marl_plugin.tools.unity import SceneError, SceneLost, advance, open_scene
 from mlagents_marl_plugin.tools.watch_page import WatchPage
 
@@ -73,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--port",
-        type=int,
+        type=port_or_any,
         default=_PORT,
         metavar="P",
         help="of the page, 0 takes any that is free (default %(default)s)",
