@@ -104,10 +104,15 @@ Frame = Mapping[str, Rows]
 
 
 class Scene(ABC):
-    """A simulated Unity scene. ``reset`` is called before the first ``step``."""
+    """A simulated Unity scene. ``reset`` is called before the first ``step``.
+
+    Attributes:
+        smaller: what to use where even one area is too large for a message.
+    """
 
     behaviors: tuple[Behavior, ...]
     num_seats: int
+    smaller = "smaller observations or fewer agents"
 
     @abstractmethod
     def reset(self) -> Frame:

@@ -173,7 +173,7 @@ class Session:
         return frame
 
     def _check_size(self, frame: Frame) -> None:
-        """Refuse more areas than fit into the message of a tick at which all episodes end and begin."""
+        """Refuse more areas than fit into the message of a tick at which all episodes end and begin, or one."""
         size = 0
         for name, rows in frame.items():
             encode = self._encode.get(name)
@@ -181,8 +181,14 @@ class Session:
                 size += 2 * len(rows.seat) * encode.row_size
         room = TRAINER_LIMIT - _FRAMING
         if size > room:
+            fitting = self._num_areas * room // size
+            if not fitting:
+                raise MessageTooLarge(
+                    f"one area: expected at most {room} bytes when its episodes end, got {size // self._num_areas}, "
+                    f"and mlagents takes no longer messages; use {self._scene.smaller}"
+                )
             raise MessageTooLarge(
-                f"--num-areas: expected at most {self._num_areas * room // size}, got {self._num_areas}; "
+                f"--num-areas: expected at most {fitting}, got {self._num_areas}; "
                 f"when all episodes end, a message has {size} bytes, and mlagents takes {TRAINER_LIMIT}"
             )
 

@@ -4,6 +4,7 @@ import logging
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mlagents_envs.communicator_objects import command_pb2
 from mlagents_envs.communicator_objects.unity_message_pb2 import UnityMessageProto
@@ -11,8 +12,8 @@ from mlagents_envs.communicator_objects.unity_message_pb2 import UnityMessagePro
 from mlagents_marl_plugin.player import runner
 from mlagents_marl_plugin.player.messages import OK, PROTOCOL_VERSION, QUIT, bare
 from mlagents_marl_plugin.player.options import parse
-from mlagents_marl_plugin.player.protocol import TrainerClosed
-from mlagents_marl_plugin.player.scene import SceneError
+from mlagents_marl_plugin.player.protocol import MessageTooLarge, TrainerClosed
+from mlagents_marl_plugin.player.scene import ActionSpec, Behavior, Rows, Scene, SceneError, SensorSpec
 from mlagents_marl_plugin.player.scenes import SCENES
 from mlagents_marl_plugin.player.session import Session
 
@@ -103,6 +104,39 @@ def test_another_protocol_is_answered_by_a_good_bye_since_the_trainer_only_liste
     options = parse(COUNTER, ["--mlagents-port", "5005"], in_editor=False)
     assert runner.run_player(COUNTER, options, in_editor=False) == runner.FAILED
     assert trainer.good_byes == 1
+
+
+@pytest.mark.parametrize(
+    ("areas", "size", "told"),
+    [
+        (
+            1,
+            600_000,
+            r"one area: expected at most \d+ bytes when its episodes end, got 48\d+, and .*; use fewer of them",
+        ),
+        (3, 600_000, r"one area: .* got 48\d+, and"),
+        (
+            9,
+            200_000,
+            r"--num-areas: expected at most 2, got 9; when all episodes end, a message has 144\d+ bytes",
+        ),
+    ],
+)
+def test_areas_that_do_not_fit_into_a_message_are_refused(areas, size, told):
+    class Wide(Scene):
+        behaviors, num_seats = (Behavior("Wide", (SensorSpec("eye", (size,)),), ActionSpec(1)),), areas
+        smaller = "fewer of them"
+
+        def reset(self):
+            return {"Wide?team=0": Rows(np.arange(areas), (np.zeros((areas, size), np.float32),))}
+
+        def step(self, actions):
+            raise AssertionError
+
+    trainer = Trainer(RESET)
+    trainer.answers[0].unity_input.rl_initialization_input.num_areas = areas
+    with pytest.raises(MessageTooLarge, match=f"^{told}"):
+        Session(trainer, lambda *_: Wide(), logging.getLogger("test")).run()
 
 
 def test_a_scene_that_exits_while_it_plays_says_good_bye(monkeypatch, tmp_path):

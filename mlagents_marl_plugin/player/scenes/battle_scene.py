@@ -50,6 +50,8 @@ class BattleScene(Scene):
     is an interruption for the survivors. The next one begins at the same tick.
     """
 
+    smaller = "a smaller --map-size"
+
     def __init__(self, num_areas: int, seed: int, options: BattleOptions) -> None:
         self._options = options
         self.fields = [BattleField(area_seed(seed, area), options) for area in range(num_areas)]
