@@ -95,25 +95,17 @@ def open_scene(options: SceneOptions, side_channels: Sequence[SideChannel] = ())
 
 def check_build(env: str) -> None:
     """Raises `SceneError` unless mlagents will find a build at this path."""
-    try:
-        found = validate_environment_path(env)
-    except UnityEnvironmentException:
-        found = None
-    if found is not None:
+    if _is_build(env):
         return
-    path = env.strip()
-    stem = path
+    stem = env.strip()
     for ending in _MANGLED:
         stem = stem.removesuffix(ending)
-    mangled = stem
-    for ending in _MANGLED:
-        mangled = mangled.replace(ending, "")
+    mangled = _mangled(stem)
     if mangled != stem:
         part = next(ending for ending in _MANGLED if ending in stem)
         raise SceneError(
             f"--env {env}: expected a path without {part} inside, got one; mlagents deletes it and looks for "
-            f"{mangled}: move "
-            "the build to a folder of another name"
+            f"{mangled}: {_way_round(stem)}"
         )
     beside = sorted({p.name for p in Path(stem).parent.glob("*") if p.suffix in _MANGLED})
     there = f"that folder has {', '.join(beside)}" if beside else f"there is no build in {Path(stem).parent}"
@@ -122,6 +114,30 @@ def check_build(env: str) -> None:
         "player's scenes "
         "to unity_builds; without --env the Editor is awaited"
     )
+
+
+def _is_build(env: str) -> bool:
+    try:
+        return validate_environment_path(env) is not None
+    except UnityEnvironmentException:
+        return False
+
+
+def _mangled(path: str) -> str:
+    for ending in _MANGLED:
+        path = path.replace(ending, "")
+    return path
+
+
+def _way_round(stem: str) -> str:
+    """What to do about a path that mlagents mangles."""
+    try:
+        relative = os.path.relpath(stem)
+    except ValueError:  # on another drive of Windows
+        relative = stem
+    if _mangled(relative) == relative and _is_build(relative):
+        return f"give it from here, --env {relative}"
+    return "move the build to a folder of another name"
 
 
 def advance(env: UnityEnvironment, first: bool = False) -> None:

@@ -1,9 +1,11 @@
 """What tools that play refuse about a scene before they open it."""
 
+import os
+
 import pytest
 
 from mlagents_marl_plugin.tools import evaluate, unity, watch
-from mlagents_marl_plugin.tools.unity import SceneError, SceneOptions, open_scene
+from mlagents_marl_plugin.tools.unity import SceneError, SceneOptions, check_build, open_scene
 
 MODEL = ("--model", "a.onnx")
 
@@ -40,3 +42,20 @@ def test_the_port_to_try_instead_is_one(monkeypatch):
     for taken, instead in ((6000, 6100), (65_500, 65_400)):
         with pytest.raises(SceneError, match=rf"got {taken}, .*choose another: --base-port {instead}$"):
             open_scene(SceneOptions(base_port=taken))
+
+
+def test_a_build_in_a_folder_that_mlagents_mangles_is_named_from_here(tmp_path, monkeypatch):
+    home = tmp_path / "john.appleseed"
+    (home / "builds" / "Counter.app" / "Contents" / "MacOS").mkdir(parents=True)
+    for ending in (".x86_64", ".exe", ".app/Contents/MacOS/Counter"):
+        (home / "builds" / f"Counter{ending}").touch()
+    build = home / "builds" / "Counter"
+    monkeypatch.chdir(home)
+    with pytest.raises(SceneError, match="expected a path without .app inside") as refused:
+        check_build(str(build))
+    relative = os.path.join("builds", "Counter")
+    assert str(refused.value).endswith(f"johnleseed{os.sep}{relative}: give it from here, --env {relative}")
+    check_build(relative)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match="move the build to a folder of another name$"):
+        check_build(str(build))
