@@ -4,6 +4,8 @@ import argparse
 
 from mlagents_marl_plugin.tools.unity import HIGHEST_PORT, SceneOptions
 
+_SEEDS = 2**31
+
 
 def add_scene_arguments(parser: argparse.ArgumentParser, time_scale: float) -> None:
     """Declare them; ``time_scale`` is the default of ``--time-scale``."""
@@ -17,7 +19,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser, time_scale: float) -> N
     )
     p.add_argument("--env", metavar="PATH", help="the build; without it the Editor is awaited")
     p.add_argument(
-        "--seed", type=int, default=0, help="of the scene and of random actions (default %(default)s)"
+        "--seed", type=seed, default=0, help="of the scene and of random actions (default %(default)s)"
     )
     p.add_argument(
         "--num-areas", type=positive, default=1, metavar="N", help="areas side by side (default 1)"
@@ -74,6 +76,16 @@ def port(text: str, lowest: int = 1) -> int:
 def port_or_any(text: str) -> int:
     """The number of a port, or 0 for any that is free."""
     return port(text, lowest=0)
+
+
+def seed(text: str) -> int:
+    """A whole number that Unity takes for a seed."""
+    number = int(text)
+    if not -_SEEDS <= number < _SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {-_SEEDS} to {_SEEDS - 1}, got {text}; Unity's seeds have 32 bits"
+        )
+    return number
 
 
 def positive(text: str) -> int:

@@ -59,3 +59,13 @@ def test_a_build_in_a_folder_that_mlagents_mangles_is_named_from_here(tmp_path, 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SceneError, match="move the build to a folder of another name$"):
         check_build(str(build))
+
+
+@pytest.mark.parametrize("wrong", ["2147483648", "-2147483649"])
+def test_a_seed_that_unity_has_no_room_for_is_refused(wrong, capsys):
+    assert refusal(watch, f"--seed={wrong}") == 2
+    told = capsys.readouterr().err
+    assert (
+        f"--seed: expected a whole number from -2147483648 to 2147483647, got {wrong}; Unity's seeds" in told
+    )
+    assert watch.parser().parse_args([*MODEL, "--seed", "-2147483648"]).seed == -(2**31)
