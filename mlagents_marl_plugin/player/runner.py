@@ -42,9 +42,9 @@ def run_player(entry: SceneEntry, options: Namespace, in_editor: bool) -> int:
     session = Session(connection, make_scene, log, event_log, faults, options.statistics)
 
     def say_good_bye() -> None:
-        # To mlagents-learn a good-bye is a good end. A launched player that cannot make its scene tells it by its
-        # exit code, which is an error there too.
-        if in_editor or not session.making_scene:
+        # To mlagents-learn a good-bye is a good end. A launched player that cannot even begin, for its options or
+        # too many areas, tells it by its exit code, which is an error there too.
+        if in_editor or not session.beginning:
             connection.say_good_bye()
 
     try:

@@ -56,7 +56,7 @@ class Session:
     """Plays one scene for one trainer.
 
     Attributes:
-        making_scene: the scene is being made, or could not be.
+        beginning: the trainer waits for its first frame; if that fails, there is no scene, or it has too many areas.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Session:
         self._faults = faults or Faults()
         self._side_channels = SideChannels(log, wants_statistics)
         self._speed = _Speed()
-        self.making_scene = False
+        self.beginning = False
 
     def run(self) -> str:
         """Play until the trainer ends the session; returns how it ended, in words.
@@ -93,9 +93,8 @@ class Session:
             answer = self._connection.exchange(messages.bare(messages.OK))
             if not _is_command(answer):
                 return _CLOSED
-            self.making_scene = True
+            self.beginning = True
             self._begin(settings)
-            self.making_scene = False
             try:
                 return self._obey(answer)
             finally:
@@ -112,6 +111,7 @@ class Session:
             if rl_input.command == command_pb2.QUIT:
                 return "the trainer sent QUIT"
             message = self._tick(rl_input)
+            self.beginning = False
             message = self._faults.instead_of(message, self._speed.steps, self._connection)
             answer = self._connection.exchange(message)
         return _CLOSED

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 from mlagents_envs.base_env import ActionTuple
-from mlagents_envs.exception import UnityCommunicatorStoppedException
+from mlagents_envs.exception import UnityEnvironmentException
 
 from mlagents_marl_plugin.player.scene import Actions
 from mlagents_marl_plugin.player.scenes.battle_field import RED
 from mlagents_marl_plugin.player.scenes.battle_opponents import ScriptedOpponent
 from mlagents_marl_plugin.player.scenes.battle_options import BattleOptions
 from mlagents_marl_plugin.player.scenes.battle_scene import BattleScene
-from tests.contract.playing import environment
+from tests.contract.playing import PATIENCE, environment
 
 
 def test_a_battle_over_the_wire_is_what_the_scene_plays(tmp_path):
@@ -50,8 +50,8 @@ def test_a_battle_over_the_wire_is_what_the_scene_plays(tmp_path):
 
 def test_more_battles_than_fit_into_a_message_are_refused_with_the_number_that_does(tmp_path):
     with (
-        pytest.raises(UnityCommunicatorStoppedException),
-        environment(tmp_path, "Battle", num_areas=50) as played,
+        pytest.raises(UnityEnvironmentException, match="return code 1"),
+        environment(tmp_path, "Battle", num_areas=50, timeout_wait=PATIENCE) as played,
     ):
         played.reset()
     said = re.search(

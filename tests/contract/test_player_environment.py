@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mlagents_envs.base_env import ActionTuple, ObservationType
 from mlagents_envs.environment import UnityEnvironment
-from mlagents_envs.exception import UnityCommunicatorStoppedException
+from mlagents_envs.exception import UnityCommunicatorStoppedException, UnityEnvironmentException
 from mlagents_envs.side_channel.engine_configuration_channel import EngineConfig, EngineConfigurationChannel
 from mlagents_envs.side_channel.environment_parameters_channel import EnvironmentParametersChannel
 from mlagents_envs.side_channel.stats_side_channel import StatsAggregationMethod, StatsSideChannel
@@ -18,7 +18,7 @@ from mlagents_envs.side_channel.stats_side_channel import StatsAggregationMethod
 from mlagents_marl_plugin.player.scenes.counter import group_reward_of, reward_of
 from mlagents_marl_plugin.player.scenes.tennis import TennisOptions, TennisWorld
 from tests.contract.host import free_port
-from tests.contract.playing import environment, player, send
+from tests.contract.playing import PATIENCE, environment, player, send
 
 TENNIS = "Tennis?team=0"
 
@@ -141,8 +141,10 @@ def test_many_areas_fit_through_the_wire(tmp_path):
 
 def test_a_message_that_the_host_would_refuse_is_explained(tmp_path):
     with (
-        environment(tmp_path, "Tennis", "--num-stacked", "300", num_areas=300) as played,
-        pytest.raises(UnityCommunicatorStoppedException),
+        environment(
+            tmp_path, "Tennis", "--num-stacked", "300", num_areas=300, timeout_wait=PATIENCE
+        ) as played,
+        pytest.raises(UnityEnvironmentException, match="return code 1"),
     ):
         played.reset()
     assert "--num-areas: expected at most 1" in log_of(tmp_path)

@@ -8,13 +8,13 @@ import sys
 import threading
 
 import pytest
-from mlagents_envs.exception import UnityCommunicatorStoppedException
+from mlagents_envs.exception import UnityEnvironmentException
 from PIL import Image
 
 from mlagents_marl_plugin.tools import watch
 from mlagents_marl_plugin.tools.performance import PictureChannel
 from tests.contract.host import free_port, launcher
-from tests.contract.playing import TIMEOUT, environment
+from tests.contract.playing import PATIENCE, TIMEOUT, environment
 from tests.contract.test_evaluate import model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -150,8 +150,8 @@ def test_a_port_in_use_is_named(tmp_path, capsys):
 
 def test_pictures_of_an_area_that_is_not_there_are_refused(tmp_path):
     with (
-        pytest.raises(UnityCommunicatorStoppedException),
-        environment(tmp_path, "Tennis", side_channels=[PictureChannel(3)]) as played,
+        pytest.raises(UnityEnvironmentException, match="return code 1"),
+        environment(tmp_path, "Tennis", side_channels=[PictureChannel(3)], timeout_wait=PATIENCE) as played,
     ):
         played.reset()
     log = (tmp_path / "Player-0.log").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """What the trainer has heard when the player makes its scene, and how a player ends that cannot."""
 
 import logging
-import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -73,36 +73,41 @@ def test_a_trainer_that_leaves_after_the_handshake_needs_no_scene(then):
     assert session.run() == "the trainer closed the connection"
 
 
+@pytest.fixture
+def found_by_players(monkeypatch):
+    """Makes a trainer the one that players find, and leaves this process as it is."""
+    for name in ("watch_forked_parent", "_leave_interrupts_to_the_trainer"):
+        monkeypatch.setattr(runner, name, lambda *_: None)
+    return lambda trainer: monkeypatch.setattr(runner, "TrainerConnection", lambda port: trainer)
+
+
+def play(create, in_editor, *arguments):
+    options = parse(COUNTER, ["--mlagents-port", "5005", *arguments], in_editor)
+    return runner.run_player(SimpleNamespace(name="Any", create=create), options, in_editor)
+
+
 @pytest.mark.parametrize("error", [SystemExit("no display"), SceneError("no display"), OSError("no display")])
 @pytest.mark.parametrize("in_editor", [True, False])
 def test_a_player_that_cannot_make_its_scene_says_why_and_fails(
-    error, in_editor, monkeypatch, tmp_path, capsys
+    error, in_editor, found_by_players, tmp_path, capsys
 ):
     trainer = Trainer(RESET)
-    monkeypatch.setattr(runner, "TrainerConnection", lambda port: trainer)
-    for name in ("watch_forked_parent", "_leave_interrupts_to_the_trainer"):
-        monkeypatch.setattr(runner, name, lambda *_: None)
+    found_by_players(trainer)
 
     def create(_):
         raise error
 
-    options = parse(
-        COUNTER, ["--mlagents-port", "5005", "-logFile", str(tmp_path / "log")], in_editor=in_editor
-    )
-    assert runner.run_player(SimpleNamespace(name="Any", create=create), options, in_editor) == runner.FAILED
+    assert play(create, in_editor, "-logFile", str(tmp_path / "log")) == runner.FAILED
     assert "no display" in (tmp_path / "log").read_text()
     assert "no display" in capsys.readouterr().err
     assert trainer.good_byes == int(in_editor), "a launched player's exit code says it"
 
 
-def test_another_protocol_is_answered_by_a_good_bye_since_the_trainer_only_listens(monkeypatch):
+def test_another_protocol_is_answered_by_a_good_bye_since_the_trainer_only_listens(found_by_players):
     trainer = Trainer()
     trainer.answers[0].unity_input.rl_initialization_input.communication_version = "2.0.0"
-    monkeypatch.setattr(runner, "TrainerConnection", lambda port: trainer)
-    for name in ("watch_forked_parent", "_leave_interrupts_to_the_trainer"):
-        monkeypatch.setattr(runner, name, lambda *_: None)
-    options = parse(COUNTER, ["--mlagents-port", "5005"], in_editor=False)
-    assert runner.run_player(COUNTER, options, in_editor=False) == runner.FAILED
+    found_by_players(trainer)
+    assert play(pytest.fail, in_editor=False) == runner.FAILED
     assert trainer.good_byes == 1
 
 
@@ -139,15 +144,15 @@ def test_areas_that_do_not_fit_into_a_message_are_refused(areas, size, told):
         Session(trainer, lambda *_: Wide(), logging.getLogger("test")).run()
 
 
-def test_a_scene_that_exits_while_it_plays_says_good_bye(monkeypatch, tmp_path):
-    trainer = Trainer(RESET)
-    monkeypatch.setattr(runner, "TrainerConnection", lambda port: trainer)
+@pytest.mark.parametrize(("steps", "good_byes"), [(0, 0), (1, 1)])
+def test_a_launched_player_says_good_bye_once_it_has_shown_something(steps, good_byes, found_by_players):
+    trainer = Trainer(*[RESET] * (steps + 1))
+    found_by_players(trainer)
 
     def create(settings):
         scene = COUNTER.create(settings)
-        scene.reset = sys.exit
+        scene.reset = Mock(side_effect=[scene.reset()] * steps + [SystemExit])
         return scene
 
-    options = parse(COUNTER, ["--mlagents-port", "5005"], in_editor=True)
-    assert runner.run_player(SimpleNamespace(name="Any", create=create), options, True) == runner.FAILED
-    assert trainer.good_byes == 1
+    assert play(create, in_editor=False) == runner.FAILED
+    assert trainer.good_byes == good_byes
