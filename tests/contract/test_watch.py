@@ -13,6 +13,7 @@ from PIL import Image
 
 from mlagents_marl_plugin.tools import watch
 from mlagents_marl_plugin.tools.performance import PictureChannel
+from mlagents_marl_plugin.tools.unity import open_scene
 from tests.contract.host import free_port, launcher
 from tests.contract.playing import PATIENCE, TIMEOUT, environment
 from tests.contract.test_evaluate import model
@@ -77,6 +78,27 @@ def test_the_page_tells_pictures_scores_observations_and_actions(tmp_path, monke
     assert last["num_agents"] == 2 and agent["behavior"] == "Tennis?team=0"
     assert len(agent["observations"][0]) == 24 and len(agent["continuous"]) == 2
     assert last["episodes"] == len(last["scores"]) >= 2, "rallies of at most ten decisions"
+
+
+def test_ctrl_c_ends_the_show_and_the_player(tmp_path, monkeypatch):
+    build, actor = launcher(tmp_path, "Tennis"), model(tmp_path / "a.onnx", 3)
+    players = []
+
+    def opened(*asked):
+        env = open_scene(*asked)
+        players.append(env._process)
+        return env
+
+    class Page(watch.WatchPage):
+        def show(self, moment, seconds):
+            if moment.number == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "open_scene", opened)
+    monkeypatch.setattr(watch, "WatchPage", Page)
+    asked = ("--port", 0, "--no-browser", "--speed", 1000)
+    assert watch.main(arguments(build, actor, *asked)) == 0
+    assert [player.returncode for player in players] == [0], "it ended, and by itself"
 
 
 def listen(address, told):
