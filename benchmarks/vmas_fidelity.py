@@ -33,6 +33,7 @@ def compare(scenario: str) -> dict:
         "slow",
         "-p",
         "no:cacheprovider",
+        "--timeout=0",
         f"{TEST}[{scenario}]",
     ]
     begin = time.monotonic()
