@@ -6,18 +6,26 @@ player therefore watches the worker's parent. Elsewhere workers are started afre
 the connection with them.
 """
 
+import _thread
 import logging
 import os
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
 
+from mlagents_marl_plugin.player.protocol import TrainerGone
+
 _INTERVAL = 1.0
+_PATIENCE = 10.0  # with a scene that closes, and with it what it has started
 TRAINER_KILLED_EXIT_CODE = 0
 
 
 def watch_forked_parent(log: logging.Logger) -> None:
     """End this process within seconds of its trainer's death, if a forked worker launched it."""
+    if sys.platform == "win32":
+        return  # whose workers are never forks
     worker = os.getppid()
     trainer = _trainer_of_forked_worker(worker)
     if trainer is None:
@@ -27,11 +35,18 @@ def watch_forked_parent(log: logging.Logger) -> None:
         while os.getppid() == worker and _parent(worker) == trainer:
             time.sleep(_INTERVAL)
         log.info("Ending: the trainer's process %d is gone.", trainer)
+        # The main thread may be deep in a call to the worker that will never be answered: only signals reach it there.
+        _thread.interrupt_main(signal.SIGUSR1)
+        time.sleep(_PATIENCE)
         logging.shutdown()
-        # The main thread may be deep in a call to the worker that will never be answered.
         os._exit(TRAINER_KILLED_EXIT_CODE)
 
+    signal.signal(signal.SIGUSR1, _interrupt)
     threading.Thread(target=watch, name="watch-trainer", daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
+    raise TrainerGone("killed")
 
 
 def _trainer_of_forked_worker(worker: int) -> int | None:

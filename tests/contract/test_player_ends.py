@@ -77,6 +77,7 @@ class TestForkedWorker:
             assert wait_until(lambda: not alive(pid))
             assert alive(worker)
             assert f"Ending: the trainer's process {trainer.pid} is gone." in log_of(tmp_path)
+            assert "Played 1 steps" in log_of(tmp_path), "the scene is closed, and with it what it started"
         finally:
             os.killpg(trainer.pid, signal.SIGKILL)
 
