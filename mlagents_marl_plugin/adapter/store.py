@@ -161,16 +161,16 @@ class SequenceStore(ReplayStore):
 
 
 class RolloutStore(_Store):
-    """Feeds a rollout and counts what is ready.
-
-    Attributes:
-        agent_steps: decisions whose outcome is known, since the rollout was last taken.
-    """
+    """Feeds a rollout."""
 
     def __init__(self, rollout: Rollout, learner: OnPolicyLearner, rewards: Rewards):
         super().__init__(rollout, learner, rewards)
         self.rollout = rollout
-        self.agent_steps = 0
+
+    @property
+    def agent_steps(self) -> int:
+        """Decisions whose outcome is known, since the rollout was last taken."""
+        return self.rollout.num_decisions
 
     def _append(self, steps: Steps, obs: Tensor, mask: Tensor) -> None:
         self.rollout.append(obs, mask, _tensor(steps.allowed), _tensor(steps.memory))
@@ -179,12 +179,10 @@ class RolloutStore(_Store):
         outcome = self._outcome(steps, reward)
         outcome |= {"resumed": _tensor(steps.resumed), "anew": _tensor(steps.anew)}
         self.rollout.complete(**outcome, log_prob=_tensor(steps.log_prob), acted=_tensor(steps.decided))
-        self.agent_steps += int(steps.decided.sum())
 
     def take(self) -> RolloutBatch:
         """All that is ready; see `Rollout.take`."""
-        decisions, self.agent_steps = self.agent_steps, 0
-        return self.rollout.take()._replace(num_decisions=decisions)
+        return self.rollout.take()
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -51,7 +51,7 @@ class Rollout:
         self._cut = torch.empty(0, dtype=torch.bool, device="cpu")
         self._resumed = torch.empty(0, dtype=torch.int64, device="cpu")  # a number, or _OPEN
         self._held = 0
-        self._num_complete = 0
+        self._num_complete = self._num_decisions = 0
         self._next_id = 0
         self._dropped = 0
         self._make_room(capacity)
@@ -70,6 +70,11 @@ class Rollout:
     def num_complete(self) -> int:
         """Number of rows that `take` would hand over."""
         return self._num_complete
+
+    @property
+    def num_decisions(self) -> int:
+        """Of all agents in these rows."""
+        return self._num_decisions
 
     def append(self, obs: Tensor, agent_mask: Tensor, allowed: Tensor, memory: Tensor | None = None) -> int:
         """Add open rows: what is observed now, whose outcome `complete` will fill in.
@@ -146,6 +151,7 @@ class Rollout:
         check_shape("Rollout.complete", "next_rows", next_rows, (num_rows,))
         kept = self._accept(rows, next_rows)
         self._dropped += num_rows - len(kept)
+        self._num_decisions += int(acted[kept.to(acted.device)].count_nonzero())
         places = self._places(rows[kept])[0]
         self._successor[places] = next_rows[kept]
         self._cut[places] = cut[kept.to(cut.device)].bool().cpu()
@@ -200,6 +206,7 @@ class Rollout:
             allowed_behind=seen[len(places) :, layout.allowed],
             resumed=self._resumed[places],
             anew=rows[:, layout.anew],
+            num_decisions=torch.tensor(self._num_decisions, device="cpu"),
         )
         ends = following[self._cut[places]]
         self._keep_open(~complete, ends)
@@ -222,7 +229,7 @@ class Rollout:
         self._rows[:num_kept] = self._rows.index_select(0, kept.to(self.device))
         self._number[:num_kept] = self._number[kept]
         self._successor[:num_kept] = self._resumed[:num_kept] = _OPEN
-        self._held, self._num_complete = num_kept, 0
+        self._held, self._num_complete, self._num_decisions = num_kept, 0, 0
 
     def _accept(self, rows: Tensor, next_rows: Tensor) -> Tensor:
         """Indices of the completions whose rows are still here, after checking them all."""

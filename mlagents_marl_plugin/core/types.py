@@ -177,12 +177,12 @@ class RolloutBatch(NamedTuple):
     waiting: Tensor | None = None  # [W] int64 on the CPU, ascending, numbers of all open rows
     resumed: Tensor | None = None  # [R] int64 on the CPU, number of the row where others play on; or -1
     anew: Tensor | None = None  # [R, N] float 0/1: from the next row on the slot is a newcomer's
-    num_decisions: int = 0  # of all agents; 0: everybody is there and decides in every row
+    num_decisions: Tensor | None = None  # [] int64 on the CPU, of all agents; None: all decide in every row
 
     @property
     def num_agent_steps(self) -> int:
         """How many decisions there are to learn from. Known without waiting for the device."""
-        return self.num_decisions or self.reward.numel()
+        return self.reward.numel() if self.num_decisions is None else int(self.num_decisions)
 
 
 class Batch(NamedTuple):

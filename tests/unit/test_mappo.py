@@ -412,7 +412,7 @@ def test_absent_agents_make_no_mini_batch_smaller() -> None:
     sizes: list[int] = []
     step = learner._step
     learner._step = lambda part: (sizes.append(len(part.samples)), step(part))[1]  # type: ignore
-    learner.update(batch._replace(num_decisions=24))
+    learner.update(batch._replace(num_decisions=torch.tensor(24)))
     assert sizes == [12, 12]
 
 
